@@ -1,0 +1,17 @@
+"""ResiDual, the Transformer with dual residual connections, as a plugin of fairseq.
+
+``fairseq-train --user-dir resdual_fairseq --arch resdual_transformer`` imports this package, which
+registers the model and its presets.
+"""
+
+from . import compat, errors
+
+__version__ = "0.1.0"
+
+errors.show_errors_as_sentences()
+compat.trust_checkpoint_options()
+compat.explain_broken_checkpoints()
+
+from . import architectures, transformer  # noqa: E402
+
+__all__ = ["__version__", "architectures", "transformer"]

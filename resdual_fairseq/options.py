@@ -1,0 +1,224 @@
+"""The options that `resdual_transformer` adds to fairseq's, and which of them cannot hold."""
+
+import difflib
+import math
+from argparse import ArgumentParser, Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Iterable, Set, Union
+
+from fairseq.models.transformer import TransformerConfig
+from fairseq.models.transformer.transformer_config import (
+    DecoderConfig,
+    EncDecBaseConfig,
+    QuantNoiseConfig,
+)
+from fairseq.utils import split_paths
+
+from .compat import help_group
+from .errors import ResDualError
+from .residual import RESIDUALS, ResidualOptions
+
+NORMFORMER_OPTIONS = {
+    "scale_attn": "layer norm on the output of the decoder's self-attention (NormFormer)",
+    "scale_heads": "a learned weight for each head of the decoder's self-attention (NormFormer)",
+    "scale_fc": "layer norm between the two matrices of the decoder's feed-forward (NormFormer)",
+    "scale_resids": "a learned weight for each channel of the decoder's feed-forward residual "
+    "(NormFormer)",
+}
+
+
+def scale_value(text: str) -> Union[float, str]:
+    """Parse ``--residual-scale``: a float, or ``auto``."""
+    return text if text == "auto" else float(text)
+
+
+scale_value.__name__ = "float or 'auto'"
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """Add the options, in a help group of their own."""
+    for name, text in NORMFORMER_OPTIONS.items():
+        parser.add_argument("--" + name.replace("_", "-"), action="store_true", help=text)
+
+    group = help_group(
+        parser, "ResiDual", "How blocks are joined (Xie et al. 2023, arXiv 2304.14802)."
+    )
+    group.add_argument(
+        "--residual",
+        choices=list(RESIDUALS),
+        help="residual connections: resdual (dual stream, the paper's model; default), or its "
+        "baselines post (Post-LN, the original Transformer) and pre (Pre-LN) through the same "
+        "code. Change it to compare; nothing else needs to change with it",
+    )
+    group.add_argument(
+        "--residual-scale",
+        type=scale_value,
+        metavar="S",
+        help="factor s of the dual stream, above 0, or auto (default): the largest power of two "
+        "with which the stream stays within the largest block output, so that fp16 does not "
+        "overflow at any depth. The result does not depend on it beyond rounding. The paper used "
+        "0.05 for 18 layers in fp16 and 1.0 elsewhere",
+    )
+    group.add_argument(
+        "--residual-alpha",
+        type=float,
+        metavar="A",
+        help="weight of the Post-LN stream in the output, 0 or more: y = A x + LN(d) (default and "
+        "paper: 1.0). Less trusts the dual stream more, which can start faster in short trainings",
+    )
+
+
+def settle_options(args: Any) -> None:
+    """Fill in the residual options' defaults, check them, and tell fairseq where the norms stand.
+
+    Args:
+        args: a namespace or hydra config, changed in place.
+
+    Raises:
+        ResDualError: an option that cannot hold.
+    """
+    set_defaults(
+        args,
+        residual="resdual",
+        residual_scale="auto",
+        residual_alpha=1.0,
+        **dict.fromkeys(NORMFORMER_OPTIONS, False),
+    )
+    check_values(args)
+    check_combinations(args)
+    for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
+        keep = getattr(args, name, None)
+        if keep and not isinstance(keep, str):  # fairseq parses a list, then expects "0,2"
+            setattr(args, name, ",".join(str(layer) for layer in keep))
+    args.encoder_normalize_before = RESIDUALS[args.residual].norms_blocks_input
+    args.decoder_normalize_before = RESIDUALS[args.residual].norms_blocks_input
+
+
+def set_defaults(args: Any, **defaults: Any) -> None:
+    """Set each default that a namespace or hydra config does not carry yet."""
+    for name, value in defaults.items():
+        if name not in args:
+            setattr(args, name, value)
+
+
+def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> ResidualOptions:
+    """What residual.py needs to know, out of a model's config."""
+    return ResidualOptions(
+        kind=cfg.residual,
+        scale=cfg.residual_scale,
+        alpha=cfg.residual_alpha,
+        final_norm=final_norm,
+    )
+
+
+def check_values(args: Any) -> None:
+    """Raise on a residual option whose value is out of range."""
+    if args.residual not in RESIDUALS:
+        raise ResDualError(
+            f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}"
+        )
+    scale = args.residual_scale
+    if scale != "auto" and not (is_number(scale) and 0 < float(scale) < math.inf):
+        raise ResDualError(
+            f"--residual-scale {scale} cannot scale the dual stream; "
+            "give auto or a number above 0, such as 0.05"
+        )
+    alpha = args.residual_alpha
+    if not (is_number(alpha) and 0 <= float(alpha) < math.inf):
+        raise ResDualError(
+            f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
+            "give a number of 0 or more, such as 1.0"
+        )
+
+
+def check_combinations(args: Any) -> None:
+    """Raise on options that cannot hold together."""
+    kind = RESIDUALS[args.residual]
+    for side in ("encoder", "decoder"):
+        if getattr(args, f"{side}_normalize_before", False) and not kind.norms_blocks_input:
+            raise ResDualError(
+                f"--{side}-normalize-before asks for Pre-LN, but --residual is {args.residual}; "
+                "leave it out, or give --residual pre"
+            )
+    if getattr(args, "no_decoder_final_norm", False) and args.residual != "pre":
+        raise ResDualError(
+            f"--no-decoder-final-norm cannot hold with --residual {args.residual}, "
+            "only with --residual pre; leave it out"
+        )
+    if getattr(args, "base_layers", 0):
+        raise ResDualError(
+            "--base-layers puts layers with a residual connection of their own into the decoder, "
+            "which carry one stream only; leave it out, or use --arch transformer"
+        )
+    if args.residual != "resdual":
+        if args.residual_scale not in ("auto", 1.0):
+            raise ResDualError(
+                f"--residual-scale scales the dual stream, which --residual {args.residual} does "
+                "not have; leave it out, or give --residual resdual"
+            )
+        if args.residual_alpha != 1.0:
+            raise ResDualError(
+                f"--residual-alpha weights one of two streams, but --residual {args.residual} has "
+                "one; leave it out, or give --residual resdual"
+            )
+
+
+def check_command_line(args: Any) -> None:
+    """Raise on what is wrong before anything is loaded: unknown config keys, missing data.
+
+    Args:
+        args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
+    """
+    if isinstance(args, Namespace):
+        if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
+            check_data_folders(args)
+    else:
+        check_config_keys(args)
+
+
+def check_data_folders(args: Namespace) -> None:
+    """Raise where a data folder, or its dictionary, is missing."""
+    if getattr(args, "task", None) != "translation" or not isinstance(args.data, str):
+        return
+    for folder in split_paths(args.data):
+        if not Path(folder).is_dir():
+            raise ResDualError(
+                f"data folder {folder} does not exist; make it with fairseq-preprocess "
+                f"--destdir {folder}"
+            )
+        if not any(Path(folder).glob("dict.*.txt")):
+            raise ResDualError(
+                f"data folder {folder} holds no dict.*.txt, so it is not a finished data-bin; make "
+                f"it with fairseq-preprocess --destdir {folder}"
+            )
+
+
+def check_config_keys(config: Iterable[str]) -> None:
+    """Raise on a key of a hydra config's ``model`` part that is no option of the model."""
+    known = known_config_keys()
+    for key in config:
+        if not key.startswith("_") and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see the README's options table"
+            raise ResDualError(f"model.{key} is not an option of resdual_transformer; {hint}")
+
+
+def known_config_keys() -> Set[str]:
+    """Names of all options, as a flat hydra config spells them."""
+    nested = {
+        "encoder": EncDecBaseConfig,
+        "decoder": DecoderConfig,
+        "quant_noise": QuantNoiseConfig,
+    }
+    own = {"residual", "residual_scale", "residual_alpha", *NORMFORMER_OPTIONS, "arch"}
+    flat = {field.name for field in fields(TransformerConfig)} - set(nested)
+    parts = {f"{part}_{field.name}" for part, cls in nested.items() for field in fields(cls)}
+    return own | flat | parts
+
+
+def is_number(value: Any) -> bool:
+    try:
+        return not math.isnan(float(value))
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,190 @@
+"""The paper's equations: how a block's output joins the residual streams.
+
+A stack of N blocks f_1 .. f_N (self-attention, cross-attention and feed-forward count one each;
+dropout belongs to f) is joined by N residual connections, one around each block, and by one more
+around the whole stack, which opens the streams before the first block and closes them after the
+last. Every connection owns the layer norm at its place: ``self(z)`` is LN_k(z) in the connection
+around block k and LN_out(z) in the one around the stack.
+
+=========  ======================================  ======================================
+kind       around block k                          around the stack
+=========  ======================================  ======================================
+resdual    x_{k+1} = LN_k(x_k + f_k(x_k))          d_1 = s x_1
+           d_{k+1} = d_k + s f_k(x_k)              y = alpha x_{N+1} + LN_out(d_{N+1})
+post       x_{k+1} = LN_k(x_k + f_k(x_k))          y = x_{N+1}
+pre        x_{k+1} = x_k + f_k(LN_k(x_k))          y = LN_out(x_{N+1})
+=========  ======================================  ======================================
+
+resdual is section 3 of Xie et al. 2023 (arXiv 2304.14802); post and pre are its baselines.
+Nothing else in the package knows these equations.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Dict, Optional, Sequence, Tuple, Type, Union
+
+from torch import Tensor, add, nn
+
+LN_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class ResidualOptions:
+    """What a user chooses about the residual connections of a model.
+
+    Attributes:
+        kind: a key of :data:`RESIDUALS`.
+        scale: s of the dual stream, above 0, or ``"auto"`` (:func:`auto_scale`).
+        alpha: weight of the Post-LN stream in the output, 0 or more.
+        final_norm: whether a Pre-LN stack ends in LN_out (fairseq's ``no_decoder_final_norm``
+            says no).
+    """
+
+    kind: str = "resdual"
+    scale: Union[float, str] = "auto"
+    alpha: float = 1.0
+    final_norm: bool = True
+
+
+def auto_scale(blocks: int) -> float:
+    """The largest power of two s with s * (blocks + 1) <= 1.
+
+    d_{k+1} is s times a sum of at most ``blocks + 1`` terms (x_1 and the blocks' outputs), hence
+    never larger than the largest of those terms: where no block overflows a 16-bit format, the
+    dual stream does not either. A power of two changes no digit of the mantissa.
+    """
+    return 2.0 ** -math.ceil(math.log2(blocks + 1))
+
+
+class Residual(nn.LayerNorm):
+    """One residual connection with its layer norm. A scheme is a subclass.
+
+    A scheme may own parameters, and sets initial weights in :meth:`initialize`. Streams are values
+    that go in and come out: x is T x B x C; d is whatever second stream the scheme keeps, or None.
+
+    Args:
+        options: the user's choice.
+        embed_dim: C.
+        blocks: N, the number of blocks in the stack.
+        k: 1 .. N around a block, N + 1 around the stack.
+    """
+
+    norms_blocks_input: ClassVar[bool] = False
+    """True where fairseq would call the stack ``normalize_before``."""
+    has_closing_norm: ClassVar[bool] = False
+    """True where the stack ends in LN_out, which then owns weights."""
+
+    def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
+        around_stack = k > blocks
+        super().__init__(
+            embed_dim,
+            eps=self.closing_eps(options, blocks) if around_stack else LN_EPS,
+            elementwise_affine=not around_stack or self.closes_with_norm(options),
+        )
+        self.k = k
+        self.blocks = blocks
+
+    @classmethod
+    def closes_with_norm(cls, options: ResidualOptions) -> bool:
+        """Whether the connection around the stack applies LN_out."""
+        return cls.has_closing_norm
+
+    @classmethod
+    def closing_eps(cls, options: ResidualOptions, blocks: int) -> float:
+        """The eps of LN_out."""
+        return LN_EPS
+
+    def initialize(self, weights: Sequence[nn.Module]) -> None:
+        """Set initial weights of block k, given its projections; fairseq's are kept here."""
+
+    def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """Open the streams from the embeddings x_1."""
+        return x, None
+
+    def read(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
+        """What block k computes on."""
+        return x
+
+    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """Join the output f of block k to the streams."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a block joins")
+
+    def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
+        """The stack's output y."""
+        return x
+
+
+class PostLN(Residual):
+    """x_{k+1} = LN_k(x_k + f_k(x_k)), y = x_{N+1} (Vaswani et al. 2017)."""
+
+    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        return self(x + f), d
+
+
+class PreLN(Residual):
+    """x_{k+1} = x_k + f_k(LN_k(x_k)), y = LN_out(x_{N+1})."""
+
+    norms_blocks_input = True
+    has_closing_norm = True
+
+    def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
+        super().__init__(options, embed_dim, blocks, k)
+        self.final_norm = options.final_norm
+
+    @classmethod
+    def closes_with_norm(cls, options: ResidualOptions) -> bool:
+        return options.final_norm
+
+    def read(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
+        return self(x)
+
+    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        return x + f, d
+
+    def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
+        return self(x) if self.final_norm else x
+
+
+class ResiDual(Residual):
+    """Two streams: x_{k+1} = LN_k(x_k + f_k(x_k)) and d_{k+1} = d_k + s f_k(x_k).
+
+    y = alpha x_{N+1} + LN_out(d_{N+1}).
+
+    LN_out does not feel s: its eps is :data:`LN_EPS` times s squared, so that
+    LN_out(s d) equals what s = 1 gives, to the last digit where s is a power of two.
+    """
+
+    has_closing_norm = True
+
+    def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
+        super().__init__(options, embed_dim, blocks, k)
+        self.s = self.dual_scale(options, blocks)
+        self.alpha = float(options.alpha)
+
+    @staticmethod
+    def dual_scale(options: ResidualOptions, blocks: int) -> float:
+        """s as a number."""
+        return auto_scale(blocks) if options.scale == "auto" else float(options.scale)
+
+    @classmethod
+    def closing_eps(cls, options: ResidualOptions, blocks: int) -> float:
+        return LN_EPS * cls.dual_scale(options, blocks) ** 2
+
+    def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        return x, self.s * x
+
+    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        assert d is not None
+        return self(x + f), add(d, f, alpha=self.s)
+
+    def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
+        assert d is not None
+        return add(self(d), x, alpha=self.alpha)
+
+
+RESIDUALS: Dict[str, Type[Residual]] = {"resdual": ResiDual, "post": PostLN, "pre": PreLN}
+
+
+def build_residual(options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> Residual:
+    """The connection around block k (1 .. blocks) or around the stack (blocks + 1)."""
+    return RESIDUALS[options.kind](options, embed_dim, blocks, k)

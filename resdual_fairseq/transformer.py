@@ -1,0 +1,322 @@
+"""The encoder-decoder model `resdual_transformer`.
+
+Embeddings, dropout, output projection, padding, state-dict names and checkpoints are those of
+fairseq's ``transformer``; the two stacks are written here because their loops carry two streams.
+"""
+
+import logging
+from argparse import ArgumentParser, Namespace
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq.distributed import fsdp_wrap
+from fairseq.models import register_model
+from fairseq.models.transformer import (
+    TransformerConfig,
+    TransformerDecoderBase,
+    TransformerEncoderBase,
+    TransformerModel,
+)
+from fairseq.modules import FairseqDropout
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from torch import Tensor, nn
+
+from .layers import (
+    DECODER_BLOCKS,
+    ENCODER_BLOCKS,
+    IncrementalState,
+    ResDualDecoderLayer,
+    ResDualEncoderLayer,
+)
+from .options import add_model_options, residual_options, settle_options
+from .residual import Residual, build_residual
+
+logger = logging.getLogger(__name__)
+
+MODEL = "resdual_transformer"
+
+
+def wrap_layer(cfg: TransformerConfig, layer: nn.Module) -> nn.Module:
+    """Activation checkpointing and FSDP around one layer, as fairseq's stacks do it."""
+    if cfg.checkpoint_activations:
+        layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+    return fsdp_wrap(
+        layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap
+    )
+
+
+def name_dropouts(module: nn.Module, host_name: str) -> None:
+    """Let ``--retain-dropout-modules`` know this module's dropouts by fairseq's name."""
+    for child in module.children():
+        if isinstance(child, FairseqDropout):
+            child.module_name = host_name
+
+
+def fill_closing_norm(
+    state_dict: Dict[str, Tensor], name: str, norm: Residual, missing_version: int
+) -> None:
+    """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
+
+    Args:
+        state_dict: the whole model's, changed in place.
+        name: the stack's prefix, ``encoder`` or ``decoder``.
+        norm: the connection around the stack.
+        missing_version: fairseq drops the closing norm of stacks older than this format version;
+            ResiDual needs it.
+    """
+    if not isinstance(norm.weight, Tensor):
+        return
+    key = f"{name}.layer_norm"
+    if f"{key}.weight" not in state_dict:
+        state_dict[f"{key}.weight"] = torch.ones_like(norm.weight)
+        state_dict[f"{key}.bias"] = torch.zeros_like(norm.bias)
+        logger.info(
+            f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
+        )
+    state_dict[f"{name}.version"] = torch.Tensor([missing_version])
+
+
+class ResDualEncoder(TransformerEncoderBase):
+    """A stack of encoder layers over two streams.
+
+    ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
+    """
+
+    def __init__(self, cfg: TransformerConfig, dictionary: Any, embed_tokens: nn.Module) -> None:
+        self.residual_options = residual_options(cfg)
+        self.layers_built = 0
+        super().__init__(cfg, dictionary, embed_tokens)
+        blocks = ENCODER_BLOCKS * cfg.encoder.layers
+        self.layer_norm = build_residual(
+            self.residual_options, embed_tokens.embedding_dim, blocks, blocks + 1
+        )
+        name_dropouts(self, "TransformerEncoder")
+
+    def build_encoder_layer(self, cfg: TransformerConfig) -> nn.Module:
+        layer = ResDualEncoderLayer(cfg, self.residual_options, self.layers_built)
+        name_dropouts(layer, "TransformerEncoderLayerBase")
+        self.layers_built += 1
+        return wrap_layer(cfg, layer)
+
+    def forward_scriptable(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+    ) -> Dict[str, List[Tensor]]:
+        """Encode a batch; called by fairseq's ``forward``.
+
+        Args:
+            src_tokens: B x T.
+            src_lengths: not used: padding tells.
+            return_all_hiddens: also return x_1 and x after every layer.
+            token_embeddings: B x T x C in place of a look-up.
+
+        Returns:
+            fairseq's encoder output: ``encoder_out`` (T x B x C), ``encoder_padding_mask``
+            (B x T), ``encoder_embedding`` (B x T x C), ``encoder_states`` (T x B x C each),
+            ``src_lengths`` (B x 1).
+        """
+        padding = src_tokens.eq(self.padding_idx)
+        x, embedding = self.forward_embedding(src_tokens, token_embeddings)
+        mask: Optional[Tensor] = None
+        if bool(padding.any()):
+            mask = padding
+            x = x * (1 - padding.unsqueeze(-1).type_as(x))
+
+        x = x.transpose(0, 1)
+        states: List[Tensor] = [x] if return_all_hiddens else []
+        x, d = self.layer_norm.start(x)
+        for layer in self.layers:
+            x, d = layer(x, d, mask)
+            if return_all_hiddens:
+                states.append(x)
+        lengths = src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32)
+        nothing: List[Tensor] = []
+        return {
+            "encoder_out": [self.layer_norm.close(x, d)],
+            "encoder_padding_mask": [padding],
+            "encoder_embedding": [embedding],
+            "encoder_states": states,
+            "fc_results": nothing,
+            "src_tokens": nothing,
+            "src_lengths": [lengths.reshape(-1, 1).contiguous()],
+        }
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
+        fill_closing_norm(state_dict, name, self.layer_norm, missing_version=3)
+        return super().upgrade_state_dict_named(state_dict, name)
+
+
+class ResDualDecoder(TransformerDecoderBase):
+    """A stack of decoder layers over two streams.
+
+    ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
+    """
+
+    def __init__(
+        self,
+        cfg: TransformerConfig,
+        dictionary: Any,
+        embed_tokens: nn.Module,
+        no_encoder_attn: bool = False,
+        output_projection: Optional[nn.Module] = None,
+    ) -> None:
+        self.residual_options = residual_options(cfg, final_norm=not cfg.no_decoder_final_norm)
+        self.layers_built = 0
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
+        blocks = (DECODER_BLOCKS - int(no_encoder_attn)) * cfg.decoder.layers
+        self.layer_norm = build_residual(self.residual_options, self.embed_dim, blocks, blocks + 1)
+        name_dropouts(self, "TransformerDecoder")
+
+    def build_decoder_layer(
+        self, cfg: TransformerConfig, no_encoder_attn: bool = False
+    ) -> nn.Module:
+        layer = ResDualDecoderLayer(
+            cfg, self.residual_options, self.layers_built, no_encoder_attn=no_encoder_attn
+        )
+        name_dropouts(layer, "TransformerDecoderLayerBase")
+        self.layers_built += 1
+        return wrap_layer(cfg, layer)
+
+    def extract_features_scriptable(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]],
+        incremental_state: IncrementalState = None,
+        full_context_alignment: bool = False,
+        alignment_layer: Optional[int] = None,
+        alignment_heads: Optional[int] = None,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """The decoder without its output projection; called by fairseq's ``extract_features``.
+
+        Args:
+            prev_output_tokens: B x T.
+            encoder_out: fairseq's encoder output, or None.
+            incremental_state: keys and values of earlier steps: only the last token is computed.
+            full_context_alignment: no causal mask.
+            alignment_layer: the layer whose cross-attention is returned (default: the last).
+            alignment_heads: average over this many heads (default: all).
+
+        Returns:
+            features B x T x C; ``attn`` (B x T x S or None) and ``inner_states`` (T x B x C each).
+        """
+        memory: Optional[Tensor] = None
+        memory_mask: Optional[Tensor] = None
+        if encoder_out is not None and len(encoder_out["encoder_out"]) > 0:
+            memory = encoder_out["encoder_out"][0]
+        if encoder_out is not None and len(encoder_out["encoder_padding_mask"]) > 0:
+            memory_mask = encoder_out["encoder_padding_mask"][0]
+        if alignment_layer is None:
+            alignment_layer = self.num_layers - 1
+
+        x, padding_mask = self.embed(prev_output_tokens, incremental_state)
+        future_mask: Optional[Tensor] = None
+        if incremental_state is None and not full_context_alignment:
+            future_mask = self.buffered_future_mask(x)
+
+        attn: Optional[Tensor] = None
+        inner_states: List[Optional[Tensor]] = [x]
+        x, d = self.layer_norm.start(x)
+        for index, layer in enumerate(self.layers):
+            align = index == alignment_layer
+            x, d, layer_attn = layer(
+                x,
+                d,
+                memory,
+                memory_mask,
+                incremental_state,
+                future_mask,
+                padding_mask,
+                align,
+                align,
+            )
+            inner_states.append(x)
+            if layer_attn is not None and align:
+                attn = layer_attn.float().to(x)
+        if attn is not None:
+            if alignment_heads is not None:
+                attn = attn[:alignment_heads]
+            attn = attn.mean(dim=0)
+
+        x = self.layer_norm.close(x, d).transpose(0, 1)
+        if self.project_out_dim is not None:
+            x = self.project_out_dim(x)
+        return x, {"attn": [attn], "inner_states": inner_states}
+
+    def embed(
+        self, tokens: Tensor, incremental_state: IncrementalState = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Embeddings x_1 (T x B x C) of tokens (B x T), and their padding mask (B x T) or None."""
+        positions: Optional[Tensor] = None
+        if self.embed_positions is not None:
+            positions = self.embed_positions(tokens, incremental_state=incremental_state)
+        if incremental_state is not None:
+            tokens = tokens[:, -1:]
+            if positions is not None:
+                positions = positions[:, -1:]
+
+        # A view of one column breaks the export of dynamically quantized embeddings.
+        tokens = tokens.contiguous()
+        x = self.embed_scale * self.embed_tokens(tokens)
+        if self.quant_noise is not None:
+            x = self.quant_noise(x)
+        if self.project_in_dim is not None:
+            x = self.project_in_dim(x)
+        if positions is not None:
+            x = x + positions
+        if self.layernorm_embedding is not None:
+            x = self.layernorm_embedding(x)
+        x = self.dropout_module(x)
+
+        padding_mask: Optional[Tensor] = None
+        padding = tokens.eq(self.padding_idx)
+        if self.cross_self_attention or bool(padding.any()):
+            padding_mask = padding
+        return x.transpose(0, 1), padding_mask
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
+        fill_closing_norm(state_dict, name, self.layer_norm, missing_version=3)
+        return super().upgrade_state_dict_named(state_dict, name)
+
+
+@register_model(MODEL)
+class ResDualTransformerModel(TransformerModel):
+    """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
+
+    Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual
+    post`` or ``pre`` it computes what fairseq's ``transformer`` computes on the same weights.
+    """
+
+    @classmethod
+    def hub_models(cls) -> Dict[str, str]:
+        """No published model files: fairseq's are of another architecture."""
+        return {}
+
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        """Add the model's options to fairseq's command line."""
+        super().add_args(parser)
+        add_model_options(parser)
+
+    @classmethod
+    def build_model(cls, args: Any, task: Any) -> "ResDualTransformerModel":
+        """Build the model from a command line's namespace or a hydra config.
+
+        Raises:
+            ResDualError: an option that cannot hold.
+        """
+        if not isinstance(args, Namespace):
+            args = Namespace(**{key: args[key] for key in args})
+        settle_options(args)
+        return super().build_model(args, task)
+
+    @classmethod
+    def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> ResDualEncoder:
+        return ResDualEncoder(TransformerConfig.from_namespace(args), src_dict, embed_tokens)
+
+    @classmethod
+    def build_decoder(cls, args: Any, tgt_dict: Any, embed_tokens: nn.Module) -> ResDualDecoder:
+        cfg = TransformerConfig.from_namespace(args)
+        return ResDualDecoder(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
