@@ -9,6 +9,7 @@ from . import compat, errors
 __version__ = "0.1.0"
 
 errors.show_errors_as_sentences()
+compat.check_versions()
 compat.trust_checkpoint_options()
 compat.explain_broken_checkpoints()
 

@@ -1,13 +1,17 @@
 """The one file that knows which fairseq, torch and Python are installed."""
 
 import argparse
+import codecs
 import functools
 import logging
+import os
 import pickle
 import sys
+from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, List, Optional
 
+import numpy
 import torch
 from fairseq import checkpoint_utils
 
@@ -15,19 +19,51 @@ from .errors import ResDualError
 
 logger = logging.getLogger(__name__)
 
-SAFE_TYPES = [argparse.Namespace]
-"""What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code."""
+def safe_types() -> List[Any]:
+    """What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code.
+
+    Options are a namespace; meters are numbers and, with ``--eval-bleu``, arrays of numpy's.
+    """
+    array, number = numpy.zeros(1), numpy.float64(0)
+    return [
+        argparse.Namespace,
+        codecs.encode,
+        numpy.ndarray,
+        numpy.dtype,
+        array.__reduce__()[0],  # numpy's own functions, whose module differs by its version
+        number.__reduce__()[0],
+        *(type(numpy.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u8", "?")),
+    ]
+
+
+def check_versions() -> None:
+    """Raise on a torch that would run code out of a checkpoint, warn of a numpy that breaks tasks.
+
+    Raises:
+        ResDualError: torch is older than 2.6.
+    """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        raise ResDualError(
+            f"torch {torch.__version__} loads checkpoints without protection from code in them; "
+            "install torch 2.6 or newer: pip install 'torch>=2.6'"
+        )
+    if int(numpy.__version__.split(".")[0]) >= 2:
+        logger.warning(
+            f"numpy {numpy.__version__} breaks parts of fairseq (language models, "
+            "--num-batch-buckets): pip install 'numpy<2'"
+        )
 
 
 def trust_checkpoint_options() -> None:
-    """Let torch >= 2.6 load fairseq's checkpoints without switching its protection off.
+    """Let torch load fairseq's checkpoints, and nothing that would run code.
 
-    torch.load refuses every type it does not know, fairseq's options among them. Older versions of
-    torch have no such list and need none.
+    torch.load refuses every type it does not know, fairseq's options among them. Some versions of
+    fairseq switch that protection off; the variable keeps it on, unless the user has said
+    otherwise by torch's own variable.
     """
-    add_safe_globals = getattr(torch.serialization, "add_safe_globals", None)
-    if add_safe_globals is not None:
-        add_safe_globals(SAFE_TYPES)
+    torch.serialization.add_safe_globals(safe_types())
+    if "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ:
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 
 def explain_broken_checkpoints() -> None:
@@ -59,6 +95,26 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
             ) from error
 
     return explained
+
+
+def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
+    """Everything in a checkpoint file, on the CPU, as fairseq wrote it.
+
+    Raises:
+        ResDualError: the file is missing, truncated, hostile, or no checkpoint of fairseq's.
+    """
+    if not path.is_file():
+        raise ResDualError(f"checkpoint {path} does not exist; check the path")
+
+    def load(name: str) -> Any:
+        return torch.load(name, map_location="cpu", weights_only=True)
+
+    state = with_explained_errors(load)(str(path))
+    if not isinstance(state, dict) or "model" not in state:
+        raise ResDualError(
+            f"{path} holds no model weights; give a checkpoint that fairseq-train wrote"
+        )
+    return state
 
 
 def refusal(path: str, reason: str) -> str:

@@ -1,0 +1,130 @@
+"""`resdual-average-checkpoints`: the mean of several checkpoints' weights.
+
+fairseq keeps its own script for this in its repository, not in its packages. This one takes the
+same options, and loads with torch's protection on.
+"""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+
+from .compat import load_whole_checkpoint
+from .errors import ResDualError
+
+EPOCH = re.compile(r"checkpoint(\d+)\.pt")
+UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+
+
+def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
+    """The first checkpoint, with the mean of all the checkpoints' weights.
+
+    Sums are made in float64, so that neither order nor number matters to a weight's precision.
+    Optimizer state is left out: it belongs to no mean.
+
+    Args:
+        paths: at least one file of fairseq's format, all of one model.
+
+    Raises:
+        ResDualError: a file is missing, broken, or of another model.
+    """
+    first = load_whole_checkpoint(paths[0])
+    total = {name: weight.double() for name, weight in first["model"].items()}
+    for path in paths[1:]:
+        weights = load_whole_checkpoint(path)["model"]
+        if shapes(weights) != shapes(total):
+            raise ResDualError(
+                f"{path} holds other weights than {paths[0]}; average checkpoints of one run only"
+            )
+        for name, weight in weights.items():
+            total[name] += weight.double()
+    first["model"] = {
+        name: (weight / len(paths)).to(first["model"][name].dtype)
+        for name, weight in total.items()
+    }
+    first["last_optimizer_state"] = None
+    return first
+
+
+def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
+def last_checkpoints(folder: Path, pattern: "re.Pattern[str]", count: int) -> List[Path]:
+    """The last ``count`` checkpoints of a run whose names match, newest first.
+
+    Raises:
+        ResDualError: there are fewer.
+    """
+    if not folder.is_dir():
+        raise ResDualError(f"{folder} is not a folder; give the --save-dir of a run")
+    found = [(int(m.group(1)), path) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))]
+    if count < 1 or len(found) < count:
+        raise ResDualError(
+            f"{folder} holds {len(found)} such checkpoints and {count} are to be averaged; "
+            "give a number between 1 and that, or train with --keep-last-epochs or "
+            "--save-interval-updates to keep more"
+        )
+    return [path for _, path in sorted(found, reverse=True)[:count]]
+
+
+def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="resdual-average-checkpoints", description="Average the weights of checkpoints."
+    )
+    parser.add_argument(
+        "--inputs",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="checkpoint files, or a run's folder together with one of the --num options",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="file to write")
+    last = parser.add_mutually_exclusive_group()
+    last.add_argument(
+        "--num-epoch-checkpoints",
+        type=int,
+        metavar="N",
+        help="the last N epochs' checkpoints of the folder (the paper: 10 on WMT)",
+    )
+    last.add_argument(
+        "--num-update-checkpoints",
+        type=int,
+        metavar="N",
+        help="the last N checkpoints that --save-interval-updates wrote",
+    )
+    return parser.parse_args(arguments)
+
+
+def chosen_paths(args: argparse.Namespace) -> List[Path]:
+    """The files that a command line names."""
+    if args.num_epoch_checkpoints is None and args.num_update_checkpoints is None:
+        return list(args.inputs)
+    if len(args.inputs) != 1:
+        raise ResDualError("give --inputs one folder with a --num option, or several files without")
+    if args.num_epoch_checkpoints is not None:
+        return last_checkpoints(args.inputs[0], EPOCH, args.num_epoch_checkpoints)
+    return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Entry point of the console script."""
+    args = parse_arguments(arguments)
+    try:
+        paths = chosen_paths(args)
+        print("averaging " + ", ".join(str(path) for path in paths))
+        state = average_checkpoints(paths)
+        unfinished = args.output.with_name(args.output.name + ".unfinished")
+        torch.save(state, unfinished)
+        os.replace(unfinished, args.output)
+    except (ResDualError, OSError) as error:
+        sys.exit(f"resdual-average-checkpoints: error: {error}")
+    print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+    main()

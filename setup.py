@@ -1,0 +1,43 @@
+"""Packaging of resdual_fairseq, the ResiDual plugin of fairseq."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "resdual_fairseq" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="resdual-fairseq",
+    version=VERSION,
+    description="ResiDual, the Transformer with dual residual connections, as a fairseq plugin",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.9,<3.13",
+    packages=["resdual_fairseq"],
+    package_data={"resdual_fairseq": ["config/*.yaml", "py.typed"]},
+    install_requires=[
+        # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main
+        # branch with that mended, under the same import name.
+        'fairseq==0.12.2; python_version < "3.11"',
+        've-fairseq==0.12.3; python_version >= "3.11"',
+        # Older versions run code that a checkpoint carries.
+        "torch>=2.6",
+        # fairseq uses numpy.compat, which numpy 2 no longer has.
+        "numpy>=1.21,<2",
+        "sacrebleu>=2.0",
+        "subword-nmt>=0.3.8",
+    ],
+    extras_require={
+        "quickstart": ["sacremoses>=0.1.1"],
+        "dev": ["sacremoses>=0.1.1", "pytest>=7", "hypothesis>=6", "ruff", "mypy"],
+    },
+    entry_points={
+        "console_scripts": ["resdual-average-checkpoints=resdual_fairseq.averaging:main"]
+    },
+)
