@@ -62,7 +62,8 @@ def last_checkpoints(folder: Path, pattern: "re.Pattern[str]", count: int) -> Li
     """
     if not folder.is_dir():
         raise ResDualError(f"{folder} is not a folder; give the --save-dir of a run")
-    found = [(int(m.group(1)), path) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))]
+    matches = [(pattern.fullmatch(path.name), path) for path in folder.iterdir()]
+    found = [(int(match.group(1)), path) for match, path in matches if match]
     if count < 1 or len(found) < count:
         raise ResDualError(
             f"{folder} holds {len(found)} such checkpoints and {count} are to be averaged; "
