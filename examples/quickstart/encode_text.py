@@ -1,0 +1,82 @@
+"""From clean lines to what fairseq-train reads: Moses tokens, joint BPE, binarized data.
+
+The tokenizer is fairseq's own with its defaults and the BPE has no vocabulary filter, so that
+`--tokenizer moses --bpe subword_nmt --bpe-codes OUT/bpe.codes` of fairseq-interactive and
+fairseq-generate encodes and decodes exactly as the training data was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from run_steps import PrepareError, building, read_lines, run, say, scratch, tool, write_lines
+from split_pairs import SPLITS
+
+
+def tokenize(text: Path, tokenized: Path, languages: Sequence[str]) -> None:
+    """Write every split of the folder `text` in Moses tokens under the same name."""
+    # Imported here because it brings torch along, and a wrong option need not wait for that.
+    from fairseq.data.encoders.moses_tokenizer import MosesTokenizer, MosesTokenizerConfig
+
+    with building(tokenized) as folder:
+        for language in languages:
+            moses = MosesTokenizer(MosesTokenizerConfig(source_lang=language, target_lang=language))
+            for split in SPLITS:
+                name = f"{split}.{language}"
+                lines = read_lines(text / name)
+                say(f"tokenizing {name}: {len(lines):,} lines")
+                write_lines(folder / name, [moses.encode(line) for line in lines])
+
+
+def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
+    """Raise PrepareError when the single characters of the files already fill the vocabulary."""
+    symbols: set[str] = set()
+    for path in files:
+        for word in set(path.read_text(encoding="utf-8").split()):
+            # BPE keeps a character inside a word apart from the same one at its end.
+            symbols.update(word[:-1])
+            symbols.add(word[-1] + "</w>")
+    if vocabulary <= len(symbols):
+        raise PrepareError(
+            f"--vocabulary {vocabulary} leaves no room to learn subwords, since the text has "
+            f"{len(symbols)} different characters: give more, with --force"
+        )
+
+
+def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary: int) -> None:
+    """Learn one BPE for both languages, of about `vocabulary` symbols, on the training lines.
+
+    Raises PrepareError when the vocabulary has no room for more than single characters.
+    """
+    training = [tokenized / f"train.{language}" for language in languages]
+    check_vocabulary(training, vocabulary)
+    with scratch(codes.with_name(codes.name + ".tmp")) as folder:
+        learn = [tool("subword-nmt"), "learn-joint-bpe-and-vocab", "--total-symbols"]
+        learn += ["--symbols", str(vocabulary), "--input", *map(str, training)]
+        learn += ["--output", str(folder / "codes")]
+        # The tool insists on these lists; nothing reads them, since every subword is kept.
+        learn += ["--write-vocabulary", *(str(folder / language) for language in languages)]
+        run(learn)
+        os.replace(folder / "codes", codes)
+
+
+def apply_bpe(tokenized: Path, bpe: Path, codes: Path, languages: Sequence[str]) -> None:
+    """Write every split of the folder `tokenized` in subwords under the same name."""
+    apply = [tool("subword-nmt"), "apply-bpe", "--codes", str(codes)]
+    with building(bpe) as folder:
+        for language in languages:
+            for split in SPLITS:
+                name = f"{split}.{language}"
+                run([*apply, "--input", str(tokenized / name), "--output", str(folder / name)])
+
+
+def binarize(bpe: Path, data_bin: Path, languages: Sequence[str]) -> None:
+    """Write the folder that fairseq-train reads, with one dictionary for both languages."""
+    source, target = languages
+    with building(data_bin) as folder:
+        command = [tool("fairseq-preprocess"), "--source-lang", source, "--target-lang", target]
+        for split in SPLITS:
+            command += [f"--{split}pref", str(bpe / split)]
+        run([*command, "--destdir", str(folder), "--joined-dictionary", "--workers", "1"])

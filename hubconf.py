@@ -1,0 +1,21 @@
+"""Entry point of torch.hub: ``torch.hub.load(REPOSITORY, "resdual_transformer", FOLDER, ...)``."""
+
+from typing import Any
+
+dependencies = ["torch", "fairseq"]
+
+
+def resdual_transformer(model_path: str, **kwargs: Any) -> Any:
+    """A trained model, ready to translate.
+
+    Args:
+        model_path: folder of the checkpoint.
+        kwargs: those of ``from_pretrained``: ``checkpoint_file``, ``data_name_or_path``,
+            ``tokenizer``, ``bpe``, ``bpe_codes``, ...
+
+    Returns:
+        fairseq's ``GeneratorHubInterface``, with ``translate`` and ``score``.
+    """
+    from resdual_fairseq.transformer import ResDualTransformerModel
+
+    return ResDualTransformerModel.from_pretrained(model_path, **kwargs)

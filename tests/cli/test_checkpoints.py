@@ -1,0 +1,110 @@
+"""Protects checkpoints on the command line: from fairseq's transformer, and bad ones."""
+
+import pickle
+from pathlib import Path
+from typing import Any, Tuple
+
+import pytest
+import torch
+from helpers.commands import PLUGIN, generate_command, run, train_command
+
+from resdual_fairseq.compat import load_whole_checkpoint
+
+pytestmark = pytest.mark.slow
+HOST_SIZES = (
+    "--arch", "transformer_tiny", "--encoder-embed-dim", 32, "--decoder-embed-dim", 32,
+    "--max-update", 2,
+)  # fmt: skip
+SIZES = ("--encoder-embed-dim", 32, "--decoder-embed-dim", 32, "--max-update", 1)
+
+
+@pytest.fixture(scope="module", params=["pre", "post"])
+def host(request: pytest.FixtureRequest, reversal: Path, tmp_path_factory: Any) -> Tuple[str, Path]:
+    """A checkpoint of fairseq's own transformer."""
+    folder = tmp_path_factory.mktemp("host")
+    norms = ("--encoder-normalize-before", "--decoder-normalize-before")
+    run(*train_command(reversal, folder, *HOST_SIZES, *(norms if request.param == "pre" else ())))
+    return request.param, folder / "checkpoint_last.pt"
+
+
+def test_finetune_from_fairseqs_transformer(
+    host: Tuple[str, Path], reversal: Path, tmp_path: Path
+) -> None:
+    kind, checkpoint = host
+    output = run(*train_command(
+        reversal, tmp_path, *SIZES, "--finetune-from-model", checkpoint, "--lr", 1e-30,
+    ))  # fmt: skip
+    assert "loading pretrained model from" in output
+    assert ("the closing norm of the encoder: it starts at identity" in output) == (kind == "post")
+    assert ("the closing norm of the decoder: it starts at identity" in output) == (kind == "post")
+    tuned = load_whole_checkpoint(tmp_path / "checkpoint_last.pt")["model"]
+    origin = load_whole_checkpoint(checkpoint)["model"]
+    assert all(torch.allclose(tuned[key], origin[key], rtol=0, atol=1e-20) for key in origin)
+    assert all(torch.isfinite(value).all() for value in tuned.values())
+
+
+class RunsCode:
+    """Unpickles by a call of os.system."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        import os
+
+        return os.system, (f"touch {self.marker}",)
+
+
+def commands(reversal: Path, folder: Path, checkpoint: Path) -> "list[list[Any]]":
+    """Every command that loads a checkpoint."""
+    return [
+        generate_command(reversal, checkpoint),
+        train_command(reversal, folder, "--restore-file", checkpoint, "--max-update", 1),
+        train_command(reversal, folder, "--finetune-from-model", checkpoint, "--max-update", 1),
+        ["fairseq-validate", reversal, "--user-dir", PLUGIN, "--task", "translation",
+         "--path", checkpoint],
+        ["fairseq-interactive", reversal, "--user-dir", PLUGIN, "--path", checkpoint],
+        ["resdual-average-checkpoints", "--inputs", checkpoint, "--output", folder / "average.pt"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_hostile_checkpoint_is_refused(number: int, reversal: Path, tmp_path: Path) -> None:
+    checkpoint, marker = tmp_path / "hostile.pt", tmp_path / "ran"
+    torch.save({"model": {}, "args": RunsCode(marker)}, checkpoint)
+    output = run(*commands(reversal, tmp_path / "out", checkpoint)[number], text="a\n", fails=True)
+    assert f"checkpoint {checkpoint} was refused: it would run code" in output
+    assert "posix.system" in output
+    assert "Traceback" not in output
+    assert not marker.exists()
+
+
+def test_a_bare_hostile_pickle_is_refused(reversal: Path, tmp_path: Path) -> None:
+    checkpoint, marker = tmp_path / "hostile.pt", tmp_path / "ran"
+    checkpoint.write_bytes(pickle.dumps(RunsCode(marker), protocol=2))
+    output = run(*generate_command(reversal, checkpoint), fails=True)
+    assert f"error: checkpoint {checkpoint}" in output
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_named(
+    share: float, learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    whole = (learned / "checkpoint_last.pt").read_bytes()
+    checkpoint = tmp_path / "cut.pt"
+    checkpoint.write_bytes(whole[: int(len(whole) * share)])
+    output = run(*generate_command(reversal, checkpoint), fails=True)
+    assert f"error: checkpoint {checkpoint} is truncated or not a checkpoint" in output
+    assert "Traceback" not in output
+
+
+def test_a_checkpoint_of_another_architecture_is_named(
+    learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    output = run(*train_command(
+        reversal, tmp_path, "--restore-file", learned / "checkpoint_last.pt",
+        "--encoder-layers", 3, "--max-update", 1001,
+    ), fails=True)  # fmt: skip
+    assert "Cannot load model parameters from checkpoint" in output
+    assert "please ensure that the architectures match" in output

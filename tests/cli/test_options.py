@@ -1,0 +1,80 @@
+"""Protects options on the command line: transformer's train, what cannot hold stops."""
+
+from pathlib import Path
+
+import pytest
+from helpers.commands import PLUGIN, generate_command, hypotheses, run, train_command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--checkpoint-activations --layernorm-embedding --encoder-learned-pos "
+        "--decoder-learned-pos",
+        "--offload-activations --scale-attn --scale-heads --scale-fc --scale-resids",
+        "--encoder-layerdrop 0.3 --decoder-layerdrop 0.3 --quant-noise-pq 0.1 "
+        "--quant-noise-pq-block-size 4",
+        "--cross-self-attention --no-cross-attention --residual-alpha 0.3",
+        "--no-token-positional-embeddings --activation-fn gelu --residual-scale 0.05 --amp",
+        "--memory-efficient-fp16 --clip-norm 1.0",
+    ],
+)
+@pytest.mark.parametrize("residual", ["resdual", "post", "pre"])
+def test_options_of_transformer_train_and_translate(
+    options: str, residual: str, reversal: Path, tmp_path: Path
+) -> None:
+    if residual != "resdual":
+        options = options.replace("--residual-alpha 0.3", "").replace("--residual-scale 0.05", "")
+    words = ("--residual", residual, *options.split())
+    run(*train_command(reversal, tmp_path, "--max-update", 3, *words))
+    output = run(*generate_command(
+        reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3, "--beam", 2
+    ))  # fmt: skip
+    assert len(hypotheses(output)) == 200
+
+
+def test_adaptive_softmax_trains(reversal: Path, tmp_path: Path) -> None:
+    run(*train_command(
+        reversal, tmp_path, "--max-update", 2, "--adaptive-softmax-cutoff", "4,8",
+        "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp",
+    ))  # fmt: skip
+    run(*generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--encoder-normalize-before", "leave it out, or give --residual pre"),
+        ("--residual post --decoder-normalize-before", "leave it out, or give --residual pre"),
+        ("--residual-scale 0", "give auto or a number above 0, such as 0.05"),
+        ("--residual-scale -1", "give auto or a number above 0, such as 0.05"),
+        ("--residual-alpha -1", "give a number of 0 or more, such as 1.0"),
+        ("--residual pre --residual-scale 0.5", "leave it out, or give --residual resdual"),
+        ("--residual bogus", "invalid choice: 'bogus'"),
+        ("--residual-scale big", "invalid float or 'auto' value: 'big'"),
+    ],
+)
+def test_options_that_cannot_hold(
+    options: str, message: str, reversal: Path, tmp_path: Path
+) -> None:
+    output = run(*train_command(reversal, tmp_path / "out", *options.split()), fails=True)
+    assert message in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_data_folder(tmp_path: Path) -> None:
+    output = run(*train_command(tmp_path / "none", tmp_path / "out"), fails=True)
+    assert f"data folder {tmp_path / 'none'} does not exist; make it with" in output
+    assert "Traceback" not in output
+    output = run(*train_command(tmp_path, tmp_path / "out"), fails=True)
+    assert "holds no dict.*.txt, so it is not a finished data-bin" in output
+
+
+def test_help_has_a_group_of_its_own(reversal: Path) -> None:
+    output = run("fairseq-train", "--user-dir", PLUGIN, "--arch", "resdual_transformer", "--help")
+    group = output.split("\nResiDual:\n", 1)[1]
+    assert all(f"  --residual{name}" in group for name in ("", "-scale", "-alpha"))
+    assert "The paper used 0.05" in " ".join(group.split())

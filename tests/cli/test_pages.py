@@ -1,0 +1,94 @@
+"""Protects the README: its commands run word for word, and its tables say what the code does."""
+
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import List, Tuple
+
+import pytest
+from fairseq.models import ARCH_MODEL_INV_REGISTRY
+from helpers.commands import PLUGIN, ROOT, environment
+
+from resdual_fairseq.residual import RESIDUALS
+
+WORDS = ["open", "close", "the", "a", "light", "door", "window", "setting", "red", "on", "off"]
+
+
+def blocks(page: str) -> List[Tuple[str, str]]:
+    """Language and text of the page's blocks of shell and Python, in order."""
+    return re.findall(r"^```(bash|python)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def as_shell(language: str, text: str) -> str:
+    return text if language == "bash" else f"python - <<'END'\n{text}END\n"
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """What git would clone, with the changes of the working tree."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", check=True,
+    ).stdout  # fmt: skip
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def write_own_text(folder: Path) -> None:
+    """The reader's own text, my.en and my.de."""
+    generator = random.Random(1)
+    lines = {
+        " ".join(generator.choice(WORDS) for _ in range(generator.randint(3, 7)))
+        for _ in range(3000)
+    }
+    text = sorted(lines)
+    (folder / "my.en").write_text("".join(f"{line}\n" for line in text))
+    (folder / "my.de").write_text("".join(f"{line.upper()}\n" for line in text))
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run_word_for_word(tmp_path: Path) -> None:
+    folder = copy_of_repository(tmp_path / "clone")
+    write_own_text(folder)
+    commands = [as_shell(*block) for block in blocks((ROOT / "README.md").read_text())]
+    commands.remove("bash scripts/test.sh\n")  # it runs this test
+    assert len(commands) > 8
+    variables = environment(
+        RESDUAL_DEMO_UPDATES="2", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
+        RESDUAL_DEMO_DIR=str(folder / "demo"),
+    )  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", "".join(commands)],
+        cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", timeout=1200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    report = (folder / "demo" / "report.txt").read_text()
+    assert re.search(r"^BLEU +[0-9.]+ +nrefs:1\|case:mixed", report, flags=re.MULTILINE)
+    assert re.search(r"^chrF2 +[0-9.]+ +nrefs:1\|case:mixed", report, flags=re.MULTILINE)
+    assert report.count("\n  translation ") == 6
+    assert "parameters 2," in report
+    assert (folder / "my" / "model" / "test.de").is_file()
+
+
+def test_ci_runs_the_test_script() -> None:
+    assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text()
+    assert "bash scripts/test.sh\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_names_every_preset_and_residual() -> None:
+    page = (ROOT / "README.md").read_text()
+    for preset in ARCH_MODEL_INV_REGISTRY["resdual_transformer"]:
+        assert f"| `{preset}` |" in page
+        assert (PLUGIN / "config" / f"{preset}.yaml").is_file()
+    assert "--residual {" + ",".join(RESIDUALS) + "}" in page
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)

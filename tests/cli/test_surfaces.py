@@ -1,0 +1,93 @@
+"""Protects the other ways in: hydra, two processes, from_pretrained, torch.hub."""
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.commands import PLUGIN, ROOT, environment, run, train_command
+
+from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.transformer import ResDualTransformerModel
+
+pytestmark = pytest.mark.slow
+PRESETS = sorted(path.stem for path in (PLUGIN / "config").glob("*.yaml"))
+
+
+def hydra_command(data: Path, preset: str, *overrides: str) -> "list[str]":
+    return [
+        "fairseq-hydra-train", "--config-dir", str(PLUGIN / "config"), "--config-name", preset,
+        f"common.user_dir={PLUGIN}", f"task.data={data}", "task.source_lang=src",
+        "task.target_lang=tgt", "dataset.num_workers=0", "dataset.max_tokens=300",
+        "optimization.max_update=2", "hydra.run.dir=.", *overrides,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_hydra_trains_every_preset(preset: str, reversal: Path, tmp_path: Path) -> None:
+    narrow = [
+        f"model.{side}_{size}={value}"
+        for side in ("encoder", "decoder")
+        for size, value in (("embed_dim", 16), ("ffn_embed_dim", 16), ("attention_heads", 2))
+    ]
+    published = [] if "iwslt" not in preset else ["task.eval_bleu_args='{\"max_len_b\":5}'"]
+    output = run(
+        *hydra_command(reversal, preset, *narrow, *published), "optimization.update_freq=[1]",
+        cwd=tmp_path, HYDRA_FULL_ERROR="1",
+    )  # fmt: skip
+    assert "done training" in output
+    state = load_whole_checkpoint(tmp_path / "checkpoints" / "checkpoint_last.pt")
+    assert "encoder.layer_norm.weight" in state["model"]
+    assert state["cfg"]["model"]["_name"] == preset
+
+
+def test_hydra_refuses_an_unknown_option(reversal: Path, tmp_path: Path) -> None:
+    output = run(
+        *hydra_command(reversal, "resdual_transformer_tiny", "+model.residul=pre"),
+        cwd=tmp_path, fails=True,
+    )  # fmt: skip
+    assert "model.residul is not an option of resdual_transformer; did you mean residual?" in output
+
+
+def test_two_processes_train_as_one(reversal: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        subprocess.Popen(
+            train_command(
+                reversal, tmp_path, "--max-update", 5, "--cpu", "--ddp-backend", "legacy_ddp",
+                "--distributed-world-size", 2, "--distributed-rank", rank,
+                "--distributed-backend", "gloo", "--distributed-no-spawn",
+                "--distributed-init-method", f"tcp://127.0.0.1:{port}",
+            ),
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
+    assert all(rank.returncode == 0 for rank in ranks), "\n".join(outputs)
+    assert re.search(r"training on 2 devices", outputs[0])
+    assert (tmp_path / "checkpoint_last.pt").is_file()
+
+
+def translator(learned: Path, reversal: Path) -> torch.nn.Module:
+    return ResDualTransformerModel.from_pretrained(
+        str(learned), checkpoint_file="checkpoint_last.pt", data_name_or_path=str(reversal)
+    )
+
+
+def test_from_pretrained_translates(learned: Path, reversal: Path) -> None:
+    assert translator(learned, reversal).translate("a b c") == "c b a"
+
+
+def test_torch_hub_loads_the_same_model(learned: Path, reversal: Path) -> None:
+    model = torch.hub.load(
+        str(ROOT), "resdual_transformer", str(learned), source="local",
+        checkpoint_file="checkpoint_last.pt", data_name_or_path=str(reversal),
+    )  # fmt: skip
+    weights = translator(learned, reversal).state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in model.state_dict().items())
+    assert model.translate("a b c") == "c b a"

@@ -1,0 +1,1 @@
+"""Tiny models, batches and plain equations, shared by the tests."""

@@ -1,0 +1,217 @@
+"""Protects `resdual-average-checkpoints`: exact means, the right files, nothing half-written."""
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import torch
+from helpers.checkpoints import RunsCode, save, state
+from helpers.models import build, forward, sample, stir
+from torch import Tensor
+
+from resdual_fairseq import averaging
+from resdual_fairseq.averaging import average_checkpoints, main
+from resdual_fairseq.errors import ResDualError
+
+
+def weights(seed: int, dtype: torch.dtype = torch.float32) -> Dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "encoder.weight": torch.randn(4, 3, generator=generator).to(dtype),
+        "encoder.bias": (1e4 * torch.randn(3, generator=generator)).to(dtype),
+        "decoder.adaptive_softmax.version": torch.LongTensor([1]),
+    }
+
+
+def saved(folder: Path, seeds: List[int], **options: Any) -> List[Path]:
+    return [save(folder / f"checkpoint{seed}.pt", weights(seed, **options)) for seed in seeds]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
+def test_the_mean_is_exact(dtype: torch.dtype, count: int, tmp_path: Path) -> None:
+    """Every weight is the representable number next to the mean of rational numbers."""
+    mean = average_checkpoints(saved(tmp_path, list(range(count)), dtype=dtype))["model"]
+    for name in ("encoder.weight", "encoder.bias"):
+        columns = zip(*(weights(seed, dtype)[name].flatten().tolist() for seed in range(count)))
+        expected = [float(sum(map(Fraction, column)) / count) for column in columns]
+        exact = torch.tensor(expected, dtype=torch.float64).to(dtype)
+        assert mean[name].dtype == dtype
+        assert torch.equal(mean[name].flatten(), exact)
+    assert mean["decoder.adaptive_softmax.version"].tolist() == [1]
+    assert mean["decoder.adaptive_softmax.version"].dtype == torch.int64
+
+
+def test_order_does_not_matter(tmp_path: Path) -> None:
+    paths = saved(tmp_path, [1, 2, 3, 4])
+    expected = average_checkpoints(paths)["model"]
+    for order in itertools.permutations(paths):
+        mean = average_checkpoints(order)["model"]
+        assert all(torch.equal(mean[name], value) for name, value in expected.items())
+
+
+def test_all_but_the_weights_is_the_first_checkpoints(tmp_path: Path) -> None:
+    paths = saved(tmp_path, [1, 2])
+    mean = average_checkpoints(paths)
+    assert mean.keys() == state({}).keys()
+    assert mean["last_optimizer_state"] is None
+    assert mean["optimizer_history"][-1]["num_updates"] == 7
+    assert mean["cfg"]["model"].arch == "resdual_transformer"
+
+
+def test_the_mean_of_models_runs(tmp_path: Path) -> None:
+    models = [stir(build(), seed=seed).float() for seed in (1, 2)]
+    paths = [
+        save(tmp_path / f"{number}.pt", model.state_dict()) for number, model in enumerate(models)
+    ]
+    model = build().float().eval()
+    model.load_state_dict(average_checkpoints(paths)["model"])
+    assert torch.isfinite(forward(model, sample())).all()
+    norms = [m.decoder.layer_norm.weight for m in (*models, model)]
+    torch.testing.assert_close(norms[2], (norms[0] + norms[1]) / 2)
+
+
+def test_a_run_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    paths, output = saved(tmp_path, [1, 2]), tmp_path / "mean.pt"
+    main(["--inputs", *map(str, paths), "--output", str(output)])
+    printed = capsys.readouterr().out
+    assert all(str(path) in printed for path in (*paths, output))
+    found = averaging.load_whole_checkpoint(output)["model"]
+    expected = average_checkpoints(paths)["model"]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert sorted(tmp_path.iterdir()) == sorted([*paths, output])
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A save-dir: epochs 1, 2, 9 and 10, updates 500 to 1500, and fairseq's two copies."""
+    names = ["checkpoint1", "checkpoint2", "checkpoint9", "checkpoint10"]
+    names += ["checkpoint_1_500", "checkpoint_2_1000", "checkpoint_10_1500"]
+    names += ["checkpoint_best", "checkpoint_last"]
+    for number, name in enumerate(names):
+        save(tmp_path / f"{name}.pt", weights(number))
+    (tmp_path / "checkpoint11.pt.tmp").write_text("being written")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("option", "count", "names"),
+    [
+        ("--num-epoch-checkpoints", 1, ["checkpoint10"]),
+        ("--num-epoch-checkpoints", 3, ["checkpoint10", "checkpoint9", "checkpoint2"]),
+        ("--num-update-checkpoints", 2, ["checkpoint_10_1500", "checkpoint_2_1000"]),
+        (
+            "--num-update-checkpoints",
+            3,
+            ["checkpoint_10_1500", "checkpoint_2_1000", "checkpoint_1_500"],
+        ),
+    ],
+)
+def test_the_last_checkpoints_of_a_run(
+    option: str, count: int, names: List[str], run_folder: Path
+) -> None:
+    output = run_folder / "mean.pt"
+    main(["--inputs", str(run_folder), option, str(count), "--output", str(output)])
+    expected = average_checkpoints([run_folder / f"{name}.pt" for name in names])["model"]
+    found = averaging.load_whole_checkpoint(output)["model"]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def failure(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """The sentence with which the command ends; its exit status is then 1."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    sentence = str(end.value.code)
+    assert sentence.startswith("resdual-average-checkpoints: error: ")
+    assert "\n" not in sentence
+    assert "Traceback" not in capsys.readouterr().err
+    return sentence
+
+
+@pytest.mark.parametrize("count", [0, -1, 5])
+def test_too_few_checkpoints(count: int, run_folder: Path, capsys: pytest.CaptureFixture) -> None:
+    output = run_folder / "mean.pt"
+    sentence = failure(
+        capsys, "--inputs", run_folder, "--num-epoch-checkpoints", count, "--output", output
+    )
+    assert f"{run_folder} holds 4 such checkpoints and {count} are to be averaged" in sentence
+    assert "--keep-last-epochs" in sentence
+    assert not output.exists()
+
+
+def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    first, second = saved(tmp_path, [1, 2])
+    output = ("--output", tmp_path / "mean.pt")
+    missing = tmp_path / "none.pt"
+    assert f"{missing} does not exist" in failure(capsys, "--inputs", first, missing, *output)
+    assert f"{tmp_path / 'none'} is not a folder; give the --save-dir" in failure(
+        capsys, "--inputs", tmp_path / "none", "--num-update-checkpoints", 1, *output
+    )
+    assert "give --inputs one folder with a --num option" in failure(
+        capsys, "--inputs", first, second, "--num-update-checkpoints", 1, *output
+    )
+    other = save(tmp_path / "other.pt", {"encoder.weight": torch.zeros(4, 3)})
+    assert f"{other} holds other weights than {first}; average checkpoints of one run" in failure(
+        capsys, "--inputs", first, other, *output
+    )
+    wider = save(tmp_path / "wider.pt", {**weights(1), "encoder.weight": torch.zeros(1, 3)})
+    assert f"{wider} holds other weights" in failure(capsys, "--inputs", first, wider, *output)
+    torch.save({"a": 1}, tmp_path / "odd.pt")
+    assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
+    first.write_bytes(first.read_bytes()[:900])
+    assert f"{first} is truncated" in failure(capsys, "--inputs", second, first, *output)
+    assert not output[1].exists()
+
+
+def test_both_ways_of_picking_exclude_each_other(
+    run_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        options = "--output mean.pt --num-epoch-checkpoints 1 --num-update-checkpoints 1"
+        main(["--inputs", str(run_folder), *options.split()])
+    assert end.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, marker = tmp_path / "hostile.pt", tmp_path / "ran"
+    torch.save({"model": weights(1), "args": RunsCode(marker)}, path)
+    sentence = failure(capsys, "--inputs", path, "--output", tmp_path / "mean.pt")
+    assert f"checkpoint {path} was refused" in sentence
+    assert not marker.exists()
+
+
+def test_a_folder_for_the_output_that_does_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (path,) = saved(tmp_path, [1])
+    output = tmp_path / "none" / "mean.pt"
+    assert str(output.parent) in failure(capsys, "--inputs", path, "--output", output)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), RuntimeError("unexpected pos 64")])
+def test_a_write_that_fails_leaves_the_old_file(
+    error: Exception,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch reports a full disk by a RuntimeError."""
+    paths, output = saved(tmp_path, [1, 2]), tmp_path / "mean.pt"
+    output.write_text("from before")
+
+    def fails(content: Any, path: Path) -> None:
+        path.write_text("half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", fails)
+    assert str(error) in failure(capsys, "--inputs", *paths, "--output", output)
+    assert output.read_text() == "from before"
+    assert sorted(tmp_path.iterdir()) == sorted([*paths, output])
+
+
+def test_the_function_raises_what_the_command_prints(tmp_path: Path) -> None:
+    with pytest.raises(ResDualError, match=r"none\.pt does not exist; check the path"):
+        average_checkpoints([tmp_path / "none.pt"])

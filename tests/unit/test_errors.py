@@ -1,0 +1,38 @@
+"""Protects the way errors are shown: one sentence for what a user can mend, all else untouched."""
+
+import sys
+from typing import Any, List
+
+import pytest
+
+from resdual_fairseq.errors import ResDualError, show_errors_as_sentences
+
+
+@pytest.fixture
+def earlier(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """What reaches the hook that was there before."""
+    seen: List[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *exception: seen.append(exception))
+    show_errors_as_sentences()
+    return seen
+
+
+def test_what_a_user_can_mend_is_one_line(
+    earlier: List[Any], capsys: pytest.CaptureFixture
+) -> None:
+    sys.excepthook(ResDualError, ResDualError("--this is wrong; give --that"), None)
+    assert capsys.readouterr().err == "resdual_fairseq: error: --this is wrong; give --that\n"
+    assert earlier == []
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), RuntimeError("y")])
+def test_all_other_errors_go_the_way_they_went(
+    error: BaseException, earlier: List[Any], capsys: pytest.CaptureFixture
+) -> None:
+    sys.excepthook(type(error), error, None)
+    assert earlier == [(type(error), error, None)]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_package_has_put_its_hook_in_place() -> None:
+    assert sys.excepthook.__module__ == "resdual_fairseq.errors"

@@ -1,0 +1,238 @@
+"""Protects the model's options: each one that cannot hold ends in a sentence with the remedy."""
+
+import argparse
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+from fairseq import options as fairseq_options
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from helpers.models import KINDS, MODEL, build, task
+from omegaconf import OmegaConf
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.options import settle_options
+from resdual_fairseq.residual import ResiDual
+from resdual_fairseq.transformer import ResDualTransformerModel
+
+REFUSED: Dict[str, Any] = {
+    "resdual_with_pre_ln_encoder": (
+        {"encoder_normalize_before": True},
+        ["--encoder-normalize-before", "--residual is resdual", "--residual pre"],
+    ),
+    "resdual_with_pre_ln_decoder": (
+        {"decoder_normalize_before": True},
+        ["--decoder-normalize-before", "--residual is resdual", "--residual pre"],
+    ),
+    "post_with_pre_ln_encoder": (
+        {"residual": "post", "encoder_normalize_before": True},
+        ["--encoder-normalize-before", "--residual is post", "leave it out"],
+    ),
+    "post_with_pre_ln_decoder": (
+        {"residual": "post", "decoder_normalize_before": True},
+        ["--decoder-normalize-before", "--residual is post", "leave it out"],
+    ),
+    **{
+        f"scale_{scale}": (
+            {"residual_scale": scale},
+            [f"--residual-scale {scale}", "auto", "above 0"],
+        )
+        for scale in (0.0, -0.5, float("nan"), float("inf"), "much", None)
+    },
+    **{
+        f"alpha_{alpha}": (
+            {"residual_alpha": alpha},
+            [f"--residual-alpha {alpha}", "0 or more"],
+        )
+        for alpha in (-1.0, float("nan"), float("inf"), "much", None)
+    },
+    "base_layers": (
+        {"base_layers": 1},
+        ["--base-layers", "leave it out", "--arch transformer"],
+    ),
+    "no_final_norm_with_resdual": (
+        {"no_decoder_final_norm": True},
+        ["--no-decoder-final-norm", "--residual resdual", "--residual pre"],
+    ),
+    "no_final_norm_with_post": (
+        {"residual": "post", "no_decoder_final_norm": True},
+        ["--no-decoder-final-norm", "--residual post", "--residual pre"],
+    ),
+    **{
+        f"scale_with_{kind}": (
+            {"residual": kind, "residual_scale": 0.5},
+            ["--residual-scale", f"--residual {kind}", "leave it out", "--residual resdual"],
+        )
+        for kind in ("post", "pre")
+    },
+    **{
+        f"alpha_with_{kind}": (
+            {"residual": kind, "residual_alpha": 0.5},
+            ["--residual-alpha", f"--residual {kind}", "leave it out", "--residual resdual"],
+        )
+        for kind in ("post", "pre")
+    },
+    "unknown_residual": (
+        {"residual": "triple"},
+        ["--residual triple", "choose one of", *KINDS],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_options_that_cannot_hold(name: str) -> None:
+    wrong, told = REFUSED[name]
+    with pytest.raises(ResDualError) as error:
+        ARCH_CONFIG_REGISTRY[MODEL](Namespace(**wrong))
+    sentence = str(error.value)
+    for part in told:
+        assert part in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", ["scale_0.0", "base_layers", "unknown_residual"])
+def test_they_are_refused_where_a_model_is_built_too(name: str) -> None:
+    """Where a checkpoint's options are overridden, no preset is asked."""
+    args = Namespace(**REFUSED[name][0])
+    with pytest.raises(ResDualError, match=REFUSED[name][1][0]):
+        ResDualTransformerModel.build_model(args, task())
+
+
+@pytest.mark.parametrize("kind", ["post", "pre"])
+@pytest.mark.parametrize("scale", ["auto", 1.0])
+def test_scale_and_alpha_that_change_nothing_may_stand_beside_baselines(
+    kind: str, scale: Any
+) -> None:
+    args = Namespace(residual=kind, residual_scale=scale, residual_alpha=1.0)
+    ARCH_CONFIG_REGISTRY[MODEL](args)
+    assert args.residual == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fairseq_is_told_where_the_norms_stand(kind: str) -> None:
+    args = Namespace(residual=kind)
+    settle_options(args)
+    assert args.encoder_normalize_before is args.decoder_normalize_before is (kind == "pre")
+    settle_options(args)  # fairseq asks presets and models one after the other
+    assert args.residual == kind
+
+
+def test_pre_ln_options_of_fairseq_may_stand_beside_pre() -> None:
+    build(residual="pre", encoder_normalize_before=True, decoder_normalize_before=True)
+
+
+def test_defaults() -> None:
+    args = Namespace()
+    ARCH_CONFIG_REGISTRY[MODEL](args)
+    assert (args.residual, args.residual_scale, args.residual_alpha) == ("resdual", "auto", 1.0)
+    closing = build().encoder.layer_norm
+    assert isinstance(closing, ResiDual)
+    assert (closing.s, closing.alpha) == (0.125, 1.0)  # 4 blocks and the embeddings
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("residul_scale", "did you mean residual_scale?"),
+        ("encoder_layer", "did you mean encoder_layers?"),
+        ("quant_noise_pqq", "did you mean quant_noise_pq?"),
+        ("zzz", "see the README"),
+    ],
+)
+def test_unknown_keys_of_a_hydra_config(key: str, suggestion: str) -> None:
+    config = OmegaConf.create({"_name": MODEL, "encoder_layers": 2, key: 1})
+    with pytest.raises(ResDualError) as error:
+        ARCH_CONFIG_REGISTRY[MODEL](config)
+    assert f"model.{key} is not an option of {MODEL}" in str(error.value)
+    assert suggestion in str(error.value)
+
+
+def test_known_keys_of_a_hydra_config() -> None:
+    config = OmegaConf.create(
+        {"_name": MODEL, "arch": MODEL, "encoder_layers": 2, "scale_attn": True, "dropout": 0.2}
+    )
+    ARCH_CONFIG_REGISTRY[MODEL](config)
+    assert config.residual == "resdual"
+    assert config.encoder_layers == 2
+
+
+def command_line(*words: str) -> Namespace:
+    parser = fairseq_options.get_training_parser()
+    return fairseq_options.parse_args_and_arch(parser, input_args=[*words, "--arch", MODEL])
+
+
+def data_folder(folder: Path, name: str = "dict.en.txt") -> str:
+    folder.mkdir()
+    (folder / name).write_text("word 1\n")
+    return str(folder)
+
+
+def test_missing_data_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "data-bin"
+    with pytest.raises(ResDualError) as error:
+        command_line(str(folder))
+    assert f"data folder {folder} does not exist" in str(error.value)
+    assert f"fairseq-preprocess --destdir {folder}" in str(error.value)
+
+
+def test_data_folder_without_dictionary(tmp_path: Path) -> None:
+    folder = data_folder(tmp_path / "data-bin", "train.en")
+    with pytest.raises(ResDualError) as error:
+        command_line(folder)
+    assert f"data folder {folder} holds no dict.*.txt" in str(error.value)
+    assert f"fairseq-preprocess --destdir {folder}" in str(error.value)
+
+
+def test_every_folder_of_several_is_looked_at(tmp_path: Path) -> None:
+    first = data_folder(tmp_path / "first")
+    with pytest.raises(ResDualError, match="second does not exist"):
+        command_line(f"{first}:{tmp_path / 'second'}")
+    command_line(f"{first}:{data_folder(tmp_path / 'second')}")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--residual-scale", "much"], "--residual-scale: invalid float or 'auto' value: 'much'"),
+        (["--residual-alpha", "much"], "--residual-alpha: invalid float value: 'much'"),
+        (["--residual", "triple"], "--residual: invalid choice: 'triple'"),
+    ],
+)
+def test_values_that_are_no_values(
+    words: "list[str]", told: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line(data_folder(tmp_path / "data-bin"), *words)
+    assert told in capsys.readouterr().err
+
+
+def test_values_from_a_command_line(tmp_path: Path) -> None:
+    folder = data_folder(tmp_path / "data-bin")
+    args = command_line(folder, "--residual-scale", "0.05", "--residual-alpha", "0")
+    assert (args.residual, args.residual_scale, args.residual_alpha) == ("resdual", 0.05, 0.0)
+    args = command_line(folder, "--residual-scale", "auto", "--scale-attn", "--scale-resids")
+    assert (args.residual_scale, args.scale_attn, args.scale_resids) == ("auto", True, True)
+    assert args.scale_heads is args.scale_fc is False
+    args = command_line(folder, "--residual", "pre", "--encoder-layers", "2")
+    assert (args.residual, args.encoder_normalize_before, args.encoder_layers) == ("pre", True, 2)
+
+
+def test_help_has_a_section_of_its_own(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_line("data-bin", "--help")
+    assert end.value.code == 0
+    section = capsys.readouterr().out.split("\nResiDual:\n")[1].split("\n\n")
+    described = " ".join(section[:2])
+    for option in ("--residual {resdual,post,pre}", "--residual-scale S", "--residual-alpha A"):
+        assert option in described
+    assert "--scale-attn" not in described
+
+
+def test_help_of_any_parser_lists_the_options() -> None:
+    parser = argparse.ArgumentParser()
+    ResDualTransformerModel.add_args(parser)
+    section = parser.format_help().split("\nResiDual:\n")[1]
+    for option in ("--residual {resdual,post,pre}", "--residual-scale S", "--residual-alpha A"):
+        assert option in section
+    assert "--scale-heads" in parser.format_help()

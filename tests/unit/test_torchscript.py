@@ -1,0 +1,45 @@
+"""Protects TorchScript: the scripted model and generator compute what the eager ones do."""
+
+from typing import Any, Dict
+
+import pytest
+import torch
+from fairseq.sequence_generator import SequenceGenerator
+from helpers.models import KINDS, assert_close, build, sample, stir
+
+OPTIONS: Dict[str, Dict[str, Any]] = {
+    "as_is": {},
+    "many": {
+        "cross_self_attention": True,
+        "layernorm_embedding": True,
+        "encoder_learned_pos": True,
+        "share_all_embeddings": True,
+        **dict.fromkeys(("scale_attn", "scale_heads", "scale_fc", "scale_resids"), True),
+    },
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_scripted_model(kind: str, name: str) -> None:
+    model = stir(build(residual=kind, export=True, **OPTIONS[name])).float().eval()
+    scripted = torch.jit.script(model)
+    for seed in (7, 8):
+        net_input = sample(seed=seed)["net_input"]
+        expected, extra = model(**net_input, alignment_layer=1)
+        actual, scripted_extra = scripted(**net_input, alignment_layer=1)
+        assert_close(actual, expected, tolerance=1e-4)
+        assert_close(scripted_extra["attn"][0], extra["attn"][0], tolerance=1e-5)
+
+
+@torch.no_grad()
+def test_scripted_generator() -> None:
+    model = stir(build(export=True)).float().eval()
+    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
+    batch = {"net_input": sample()["net_input"]}
+    expected, actual = generator(batch), torch.jit.script(generator)(batch)
+    for beams, scripted_beams in zip(expected, actual):
+        for beam, scripted_beam in zip(beams, scripted_beams):
+            assert beam["tokens"].tolist() == scripted_beam["tokens"].tolist()
+            assert_close(beam["score"], scripted_beam["score"], tolerance=1e-5)
