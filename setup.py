@@ -35,7 +35,14 @@ setup(
     ],
     extras_require={
         "quickstart": ["sacremoses>=0.1.1"],
-        "dev": ["sacremoses>=0.1.1", "pytest>=7", "hypothesis>=6", "ruff", "mypy"],
+        "dev": [
+            "sacremoses>=0.1.1",
+            "pytest>=7",
+            "pytest-xdist>=3",
+            "hypothesis>=6",
+            "ruff",
+            "mypy",
+        ],
     },
     entry_points={
         "console_scripts": ["resdual-average-checkpoints=resdual_fairseq.averaging:main"]

@@ -15,4 +15,6 @@ compat.explain_broken_checkpoints()
 
 from . import architectures, transformer  # noqa: E402
 
+compat.offer_in_help(transformer.ResDualTransformerModel.add_args)
+
 __all__ = ["__version__", "architectures", "transformer"]

@@ -43,8 +43,7 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
         for name, weight in weights.items():
             total[name] += weight.double()
     first["model"] = {
-        name: (weight / len(paths)).to(first["model"][name].dtype)
-        for name, weight in total.items()
+        name: (weight / len(paths)).to(first["model"][name].dtype) for name, weight in total.items()
     }
     first["last_optimizer_state"] = None
     return first

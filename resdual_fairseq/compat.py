@@ -6,18 +6,19 @@ import functools
 import logging
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 import numpy
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, options
 
 from .errors import ResDualError
 
 logger = logging.getLogger(__name__)
+
 
 def safe_types() -> List[Any]:
     """What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code.
@@ -119,13 +120,13 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
 
 def refusal(path: str, reason: str) -> str:
     """One sentence for what torch's restricted unpickler says in many."""
-    marker = "Unsupported global: GLOBAL "
-    if marker not in reason:
+    refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
+    if refused is None:
         return (
             f"checkpoint {path} is truncated or not a checkpoint; remove it, and train on from an "
             "earlier one (--restore-file) or copy it anew"
         )
-    name = reason.split(marker, 1)[1].split()[0]
+    name = refused.group(1)
     return (
         f"checkpoint {path} was refused: it would run code or build objects of a type that is not "
         f"trusted ({name}); use checkpoints from fairseq-train only, and if you trust its author, "
@@ -133,23 +134,36 @@ def refusal(path: str, reason: str) -> str:
     )
 
 
-def help_group(container: Any, title: str, description: str) -> Any:
-    """A titled section of the command's help.
+def offer_in_help(add_model_options: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Show a model's options in ``fairseq-train --help``.
 
-    fairseq hands a model the section in which its options go, and argparse shows sections of the
-    parser only: the parser is looked for among the callers.
+    fairseq prints its help before it asks which model is meant, hence without any model's options.
+    Nothing is changed in a command that does not ask for help.
 
     Args:
-        container: a parser or one of its sections.
+        add_model_options: the model's ``add_args``.
+    """
+    if not {"-h", "--help"} & set(sys.argv[1:]):
+        return
+    add_arch = options.add_model_args
+
+    def add_arch_and_options(parser: argparse.ArgumentParser) -> Any:
+        group = add_arch(parser)
+        add_model_options(parser)
+        return group
+
+    options.add_model_args = add_arch_and_options
+
+
+def help_group(container: Any, title: str, description: str) -> Any:
+    """A titled section of the command's help, where argparse can show one.
+
+    Args:
+        container: a parser, or the section of one in which fairseq wants a model's options
+            (argparse has no sections in sections).
         title: heading of the new section.
         description: a line under the heading.
     """
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None:
-        for value in list(frame.f_locals.values()):
-            if isinstance(value, argparse.ArgumentParser) and value._actions is container._actions:
-                return value.add_argument_group(
-                    title, description, argument_default=argparse.SUPPRESS
-                )
-        frame = frame.f_back
-    return container
+    if not isinstance(container, argparse.ArgumentParser):
+        return container
+    return container.add_argument_group(title, description, argument_default=argparse.SUPPRESS)

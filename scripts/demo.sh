@@ -67,7 +67,26 @@ prepare() {
         ${RESDUAL_DEMO_WHEEL:+--wheel "$RESDUAL_DEMO_WHEEL"}
 }
 
+# mend_checkpoint: fairseq copies its newest checkpoint to checkpoint_last.pt; a copy that a kill cut
+# short is made again.
+mend_checkpoint() {
+    local last="$MODEL/checkpoint_last.pt" newest
+    [ -e "$last" ] || return 0
+    python -m zipfile -t "$last" >/dev/null 2>&1 && return
+    for newest in $(ls -t "$MODEL"/checkpoint_*_*.pt 2>/dev/null); do
+        if python -m zipfile -t "$newest" >/dev/null 2>&1; then
+            echo "checkpoint_last.pt was cut short: going on from $(basename "$newest")"
+            cp "$newest" "$last.unfinished"
+            mv "$last.unfinished" "$last"
+            return
+        fi
+    done
+    echo "checkpoint_last.pt was cut short and there is no other: starting anew"
+    rm "$last"
+}
+
 train() {
+    mend_checkpoint
     run_fairseq fairseq-train "$DATA/data-bin" --source-lang en --target-lang de \
         --user-dir resdual_fairseq --arch resdual_transformer --residual resdual \
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
@@ -80,7 +99,8 @@ train() {
         --max-tokens 1000 --required-batch-size-multiple 1 --seed 1 \
         --save-dir "$MODEL" --save-interval-updates 200 --keep-interval-updates 1 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
-        --max-tokens-valid 4000 --log-format simple --log-interval 50
+        --max-tokens-valid 4000 --log-format simple --log-interval 50 \
+        --num-workers 0 --data-buffer-size 0
 }
 
 hours() { python -c 'import sys; print(round(float(sys.argv[1]) / 60, 5))' "$1"; }

@@ -35,7 +35,7 @@ find_python() {
 # install EXTRA: make the environment if needed, and put the package with that extra into it.
 install() {
     local extra="$1" python wanted stamp
-    if ! accepted "$VENV/bin/python"; then
+    if ! accepted "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python="$(find_python)" || exit 1
         say "Making a virtual environment in $VENV with $("$python" --version)"
         "$python" -m venv --clear "$VENV" ||

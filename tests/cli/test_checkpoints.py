@@ -62,7 +62,7 @@ def commands(reversal: Path, folder: Path, checkpoint: Path) -> "list[list[Any]]
         train_command(reversal, folder, "--restore-file", checkpoint, "--max-update", 1),
         train_command(reversal, folder, "--finetune-from-model", checkpoint, "--max-update", 1),
         ["fairseq-validate", reversal, "--user-dir", PLUGIN, "--task", "translation",
-         "--path", checkpoint],
+         "--path", checkpoint, "--max-tokens", 100],
         ["fairseq-interactive", reversal, "--user-dir", PLUGIN, "--path", checkpoint],
         ["resdual-average-checkpoints", "--inputs", checkpoint, "--output", folder / "average.pt"],
     ]  # fmt: skip

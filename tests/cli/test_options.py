@@ -18,17 +18,15 @@ pytestmark = pytest.mark.slow
         "--quant-noise-pq-block-size 4",
         "--cross-self-attention --no-cross-attention --residual-alpha 0.3",
         "--no-token-positional-embeddings --activation-fn gelu --residual-scale 0.05 --amp",
-        "--memory-efficient-fp16 --clip-norm 1.0",
+        "--memory-efficient-fp16 --fp16-init-scale 1 --clip-norm 1.0",
+        "--residual post",
+        "--residual pre --no-decoder-final-norm",
     ],
 )
-@pytest.mark.parametrize("residual", ["resdual", "post", "pre"])
 def test_options_of_transformer_train_and_translate(
-    options: str, residual: str, reversal: Path, tmp_path: Path
+    options: str, reversal: Path, tmp_path: Path
 ) -> None:
-    if residual != "resdual":
-        options = options.replace("--residual-alpha 0.3", "").replace("--residual-scale 0.05", "")
-    words = ("--residual", residual, *options.split())
-    run(*train_command(reversal, tmp_path, "--max-update", 3, *words))
+    run(*train_command(reversal, tmp_path, "--max-update", 3, *options.split()))
     output = run(*generate_command(
         reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3, "--beam", 2
     ))  # fmt: skip
@@ -36,10 +34,14 @@ def test_options_of_transformer_train_and_translate(
 
 
 def test_adaptive_softmax_trains(reversal: Path, tmp_path: Path) -> None:
-    run(*train_command(
+    command = train_command(
         reversal, tmp_path, "--max-update", 2, "--adaptive-softmax-cutoff", "4,8",
         "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp",
-    ))  # fmt: skip
+    )  # fmt: skip
+    # With shared embeddings fairseq adds an output projection to the state dict, and then cannot
+    # load a model whose output is an adaptive softmax.
+    command.remove("--share-all-embeddings")
+    run(*command)
     run(*generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3))
 
 

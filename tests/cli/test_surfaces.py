@@ -19,8 +19,9 @@ PRESETS = sorted(path.stem for path in (PLUGIN / "config").glob("*.yaml"))
 def hydra_command(data: Path, preset: str, *overrides: str) -> "list[str]":
     return [
         "fairseq-hydra-train", "--config-dir", str(PLUGIN / "config"), "--config-name", preset,
-        f"common.user_dir={PLUGIN}", f"task.data={data}", "task.source_lang=src",
-        "task.target_lang=tgt", "dataset.num_workers=0", "dataset.max_tokens=300",
+        f"common.user_dir={PLUGIN}", f"task.data={data}", "++task.source_lang=src",
+        "++task.target_lang=tgt", "dataset.num_workers=0", "dataset.data_buffer_size=0",
+        "dataset.max_tokens=300",
         "optimization.max_update=2", "hydra.run.dir=.", *overrides,
     ]  # fmt: skip
 

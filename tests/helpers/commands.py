@@ -53,13 +53,18 @@ def run(
 
 
 def train_command(data: Path, save_dir: Path, *options: object) -> List[str]:
-    """A small training on the CPU; later options win."""
+    """A small training on the CPU; later options win.
+
+    Without a data buffer: the thread that fills it, when it is still at work as Python ends, can
+    abort the process ("terminate called without an active exception").
+    """
     return [
         "fairseq-train", str(data), "--source-lang", "src", "--target-lang", "tgt",
         "--user-dir", str(PLUGIN), "--arch", "resdual_transformer_tiny", "--share-all-embeddings",
         "--optimizer", "adam", "--lr", "2e-3", "--max-tokens", "1000", "--seed", "1",
         "--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1",
-        "--no-epoch-checkpoints", "--num-workers", "0", "--save-dir", str(save_dir),
+        "--no-epoch-checkpoints", "--num-workers", "0", "--data-buffer-size", "0",
+        "--save-dir", str(save_dir),
         *(str(option) for option in options),
     ]  # fmt: skip
 

@@ -218,17 +218,6 @@ def test_values_from_a_command_line(tmp_path: Path) -> None:
     assert (args.residual, args.encoder_normalize_before, args.encoder_layers) == ("pre", True, 2)
 
 
-def test_help_has_a_section_of_its_own(capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as end:
-        command_line("data-bin", "--help")
-    assert end.value.code == 0
-    section = capsys.readouterr().out.split("\nResiDual:\n")[1].split("\n\n")
-    described = " ".join(section[:2])
-    for option in ("--residual {resdual,post,pre}", "--residual-scale S", "--residual-alpha A"):
-        assert option in described
-    assert "--scale-attn" not in described
-
-
 def test_help_of_any_parser_lists_the_options() -> None:
     parser = argparse.ArgumentParser()
     ResDualTransformerModel.add_args(parser)

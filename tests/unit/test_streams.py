@@ -39,7 +39,7 @@ def test_activation_checkpointing_changes_no_gradient(
 ) -> None:
     options: Dict[str, Any] = {"residual": kind, "dropout": 0.3, **more}
     plain = stir(build(**options)).train()
-    checkpointed = stir(build(**options, **{how: True})).train()
+    checkpointed = stir(build(**{**options, how: True})).train()
     expected, expected_gradients = output_and_gradients(plain, seed=2)
     actual, actual_gradients = output_and_gradients(checkpointed, seed=2)
     assert_close(actual, expected)
