@@ -9,7 +9,7 @@ from .transformer import MODEL
 
 
 def set_sizes(args: Any, embed: int, ffn: int, heads: int, layers: int) -> None:
-    """Equal encoder and decoder; a size given for the encoder alone holds for both."""
+    """Equal encoder and decoder; a width given for the encoder alone holds for both."""
     set_defaults(
         args,
         encoder_embed_dim=embed,

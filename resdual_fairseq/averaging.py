@@ -111,6 +111,21 @@ def chosen_paths(args: argparse.Namespace) -> List[Path]:
     return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints)
 
 
+def write_whole(state: Dict[str, Any], output: Path) -> None:
+    """Write a checkpoint, or leave nothing.
+
+    Raises:
+        ResDualError: it cannot be written.
+    """
+    unfinished = output.with_name(output.name + ".unfinished")
+    try:
+        torch.save(state, unfinished)
+        os.replace(unfinished, output)
+    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's
+        unfinished.unlink(missing_ok=True)
+        raise ResDualError(f"{output} cannot be written: {error}; give another --output") from error
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
@@ -118,9 +133,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         paths = chosen_paths(args)
         print("averaging " + ", ".join(str(path) for path in paths))
         state = average_checkpoints(paths)
-        unfinished = args.output.with_name(args.output.name + ".unfinished")
-        torch.save(state, unfinished)
-        os.replace(unfinished, args.output)
+        write_whole(state, args.output)
     except (ResDualError, OSError) as error:
         sys.exit(f"resdual-average-checkpoints: error: {error}")
     print(f"wrote {args.output}")

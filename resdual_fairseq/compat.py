@@ -5,11 +5,10 @@ import codecs
 import functools
 import logging
 import os
-import pickle
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy
 import torch
@@ -85,17 +84,28 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
     def explained(path: str, *args: Any, **kwargs: Any) -> Any:
         try:
             return load(path, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            raise ResDualError(refusal(path, str(error))) from error
-        except (EOFError, RuntimeError, KeyError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+        except Exception as error:
+            fault = fault_of_file(path)
+            if fault is None:
                 raise
-            raise ResDualError(
-                f"checkpoint {path} is truncated or not a checkpoint; remove it, and train on from "
-                "an earlier one (--restore-file) or copy it anew"
-            ) from error
+            raise ResDualError(refusal(path, fault)) from error
 
     return explained
+
+
+def fault_of_file(path: str) -> Optional[str]:
+    """What torch says of a file that it cannot load; None if it can, or if there is no file.
+
+    Broken files raise nearly every type of error, and fairseq raises some of them too where it
+    makes sense of a whole file.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        return str(error)
+    return None
 
 
 def load_whole_checkpoint(path: Path) -> Dict[str, Any]:

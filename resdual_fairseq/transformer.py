@@ -6,6 +6,7 @@ fairseq's ``transformer``; the two stacks are written here because their loops c
 
 import logging
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -29,7 +30,7 @@ from .layers import (
     ResDualEncoderLayer,
 )
 from .options import add_model_options, residual_options, settle_options
-from .residual import Residual, build_residual
+from .residual import Residual, ResidualOptions, build_residual
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +53,17 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
-def fill_closing_norm(
-    state_dict: Dict[str, Tensor], name: str, norm: Residual, missing_version: int
-) -> None:
+def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
     """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
+
+    Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
 
     Args:
         state_dict: the whole model's, changed in place.
         name: the stack's prefix, ``encoder`` or ``decoder``.
         norm: the connection around the stack.
-        missing_version: fairseq drops the closing norm of stacks older than this format version;
-            ResiDual needs it.
     """
-    if not isinstance(norm.weight, Tensor):
+    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
         return
     key = f"{name}.layer_norm"
     if f"{key}.weight" not in state_dict:
@@ -73,7 +72,13 @@ def fill_closing_norm(
         logger.info(
             f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
         )
-    state_dict[f"{name}.version"] = torch.Tensor([missing_version])
+    state_dict[f"{name}.version"] = torch.Tensor([3])
+
+
+def without_closing_norm(around_stack: Residual, options: ResidualOptions) -> Residual:
+    """The connection around a stack whose weights are older than fairseq's closing norm."""
+    width, blocks = around_stack.normalized_shape[0], around_stack.blocks
+    return build_residual(replace(options, final_norm=False), width, blocks, blocks + 1)
 
 
 class ResDualEncoder(TransformerEncoderBase):
@@ -145,8 +150,12 @@ class ResDualEncoder(TransformerEncoderBase):
         }
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
-        fill_closing_norm(state_dict, name, self.layer_norm, missing_version=3)
-        return super().upgrade_state_dict_named(state_dict, name)
+        around_stack = self.layer_norm
+        fill_closing_norm(state_dict, name, around_stack)
+        state_dict = super().upgrade_state_dict_named(state_dict, name)
+        if self.layer_norm is None:
+            self.layer_norm = without_closing_norm(around_stack, self.residual_options)
+        return state_dict
 
 
 class ResDualDecoder(TransformerDecoderBase):
@@ -277,8 +286,12 @@ class ResDualDecoder(TransformerDecoderBase):
         return x.transpose(0, 1), padding_mask
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
-        fill_closing_norm(state_dict, name, self.layer_norm, missing_version=3)
-        return super().upgrade_state_dict_named(state_dict, name)
+        around_stack = self.layer_norm
+        fill_closing_norm(state_dict, name, around_stack)
+        state_dict = super().upgrade_state_dict_named(state_dict, name)
+        if self.layer_norm is None:
+            self.layer_norm = without_closing_norm(around_stack, self.residual_options)
+        return state_dict
 
 
 @register_model(MODEL)

@@ -25,6 +25,11 @@ def count_parameters(checkpoint: Path) -> int:
     return sum(distinct.values())
 
 
+def updates(checkpoint: Path) -> int:
+    """How many updates the training has made; fewer than asked for when its time was up."""
+    return int(load_whole_checkpoint(checkpoint)["optimizer_history"][-1]["num_updates"])
+
+
 def is_trained(name: str) -> bool:
     """Whether a name of the state dict is a weight, not one of fairseq's markers."""
     return not name.endswith(("version", "_float_tensor"))
@@ -52,8 +57,10 @@ def example_lines(data: Path, hypotheses: Path) -> list[str]:
     """Evenly spaced test lines: source, reference, translation."""
     columns = [
         path.read_text(encoding="utf-8").split("\n")[:-1]
-        for path in (data / "text/test.en", data / "text/test.de", hypotheses)
+        for path in (data / "text/test.de", data / "text/test.en", hypotheses)
     ]
+    if not columns[0]:
+        raise ResDualError(f"{data} holds no test lines")
     step = max(1, len(columns[0]) // EXAMPLES)
     lines = []
     for number in list(range(step // 2, len(columns[0]), step))[:EXAMPLES]:
@@ -71,12 +78,15 @@ def page(data: Path, model: Path) -> str:
     """The whole report."""
     test = model / "test"
     scores = json.loads((test / "scores.json").read_text(encoding="utf-8"))
-    lines = sum(1 for _ in (data / "text/test.de").open(encoding="utf-8"))
+    lines = sum(1 for _ in (data / "text/test.en").open(encoding="utf-8"))
     parts = [
-        [f"ResiDual, English to German: {lines} test lines that the model has not seen"],
+        [f"ResiDual, German to English: {lines} test lines that the model has not seen"],
         score_lines(scores if isinstance(scores, list) else [scores]),
-        example_lines(data, test / "hypotheses.de"),
-        [f"parameters {count_parameters(model / 'checkpoint_last.pt'):,}"],
+        example_lines(data, test / "hypotheses.en"),
+        [
+            f"parameters {count_parameters(model / 'checkpoint_last.pt'):,}",
+            f"updates    {updates(model / 'checkpoint_last.pt'):,}",
+        ],
         stage_lines(data, model),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
