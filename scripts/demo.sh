@@ -75,9 +75,9 @@ fit() {
         --encoder-embed-dim 128 --encoder-ffn-embed-dim 256 \
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
-        --optimizer adam --adam-betas '(0.9, 0.98)' --lr 4e-3 \
+        --optimizer adam --adam-betas '(0.9, 0.98)' --lr 3e-3 \
         --lr-scheduler polynomial_decay --warmup-updates 200 --total-num-update "$updates" \
-        --max-update "$updates" --max-tokens 1000 --required-batch-size-multiple 1 --seed 1 \
+        --max-update "$updates" --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
         --num-workers 0 --data-buffer-size 0 "$@"
 }
 
@@ -123,7 +123,8 @@ translate() {
     run_fairseq fairseq-generate "$DATA/data-bin" --source-lang de --target-lang en \
         --gen-subset test \
         --user-dir resdual_fairseq --path "$MODEL/checkpoint_last.pt" \
-        --beam 4 --lenpen 1 --max-tokens 4000 --required-batch-size-multiple 1 \
+        --beam 5 --lenpen 1.5 --no-repeat-ngram-size 3 --max-len-a 1.2 --max-len-b 5 \
+        --max-tokens 4000 --required-batch-size-multiple 1 \
         --tokenizer moses --bpe subword_nmt --bpe-codes "$DATA/bpe.codes" \
         --results-path "$OUT.unfinished" --log-format tqdm
     run python examples/quickstart/hypotheses.py "$OUT.unfinished/generate-test.txt" \
@@ -166,5 +167,5 @@ Next, translate lines of your own (end with Ctrl-D):
   source $VENV/bin/activate
   fairseq-interactive $DATA/data-bin --source-lang de --target-lang en \\
     --user-dir $ROOT/resdual_fairseq --path $MODEL/checkpoint_last.pt \\
-    --tokenizer moses --bpe subword_nmt --bpe-codes $DATA/bpe.codes --beam 4
+    --tokenizer moses --bpe subword_nmt --bpe-codes $DATA/bpe.codes --beam 5
 EOF
