@@ -102,10 +102,10 @@ def fault_of_file(path: str) -> Optional[str]:
     if not Path(path).is_file():
         return None
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         return str(error)
-    return None
+    return None if isinstance(state, dict) and "model" in state else "no model in it"
 
 
 def load_whole_checkpoint(path: Path) -> Dict[str, Any]:

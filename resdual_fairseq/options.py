@@ -19,6 +19,10 @@ from .compat import help_group
 from .errors import ResDualError
 from .residual import RESIDUALS, ResidualOptions
 
+SCALES = (1e-4, 1e3)
+"""Beyond these, half precision loses the stream's digits or its range."""
+MAX_ALPHA = 1e3
+
 NORMFORMER_OPTIONS = {
     "scale_attn": "layer norm on the output of the decoder's self-attention (NormFormer)",
     "scale_heads": "a learned weight for each head of the decoder's self-attention (NormFormer)",
@@ -119,16 +123,16 @@ def check_values(args: Any) -> None:
             f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}"
         )
     scale = args.residual_scale
-    if scale != "auto" and not (is_number(scale) and 0 < float(scale) < math.inf):
+    if scale != "auto" and not (is_number(scale) and SCALES[0] <= float(scale) <= SCALES[1]):
         raise ResDualError(
-            f"--residual-scale {scale} cannot scale the dual stream; "
-            "give auto or a number above 0, such as 0.05"
+            f"--residual-scale {scale} cannot scale the dual stream without loss of digits; "
+            f"give auto or a number above 0, such as 0.05 ({SCALES[0]:g} to {SCALES[1]:g})"
         )
     alpha = args.residual_alpha
-    if not (is_number(alpha) and 0 <= float(alpha) < math.inf):
+    if not (is_number(alpha) and 0 <= float(alpha) <= MAX_ALPHA):
         raise ResDualError(
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
-            "give a number of 0 or more, such as 1.0"
+            f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
         )
 
 

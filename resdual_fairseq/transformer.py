@@ -177,6 +177,10 @@ class ResDualDecoder(TransformerDecoderBase):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
         blocks = (DECODER_BLOCKS - int(no_encoder_attn)) * cfg.decoder.layers
         self.layer_norm = build_residual(self.residual_options, self.embed_dim, blocks, blocks + 1)
+        # fairseq's order of parameters, by which optimizers keep their state.
+        for later in ("project_out_dim", "adaptive_softmax", "output_projection"):
+            if later in self._modules:
+                self._modules[later] = self._modules.pop(later)
         name_dropouts(self, "TransformerDecoder")
 
     def build_decoder_layer(

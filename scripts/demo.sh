@@ -12,7 +12,11 @@
 #   RESDUAL_DEMO_WHEEL    a homeassistant 2026.11.0 wheel on disk     (default: pip fetches it)
 #   RESDUAL_VENV, RESDUAL_PYTHON: see scripts/environment.sh
 set -euo pipefail
-case "${1:-}" in -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;; esac
+case "${1:-}" in
+    "") ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+    *) echo "error: unknown argument $1; bash scripts/demo.sh --help lists the settings" >&2; exit 2 ;;
+esac
 
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 STARTED=$(date +%s)
@@ -23,7 +27,7 @@ MINUTES="${RESDUAL_DEMO_MINUTES:-6}"
 UPDATES="${RESDUAL_DEMO_UPDATES:-}"
 number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
 [[ "$MINUTES" =~ $number ]] ||
-    fail "RESDUAL_DEMO_MINUTES=$MINUTES is not a number of minutes; give one of 1 or more"
+    fail "RESDUAL_DEMO_MINUTES=$MINUTES is not a number of minutes; give 1 or more, such as 1.5"
 [[ "$UPDATES" =~ ^([1-9][0-9]*)?$ ]] ||
     fail "RESDUAL_DEMO_UPDATES=$UPDATES is not a number of updates; give a whole number above 0"
 mkdir -p "$RUN" || fail "cannot make the folder $RUN; choose another in RESDUAL_DEMO_DIR"
@@ -95,14 +99,14 @@ mend_checkpoint() {
     local last="$MODEL/checkpoint_last.pt" newest
     [ -e "$last" ] || return 0
     python -m zipfile -t "$last" >/dev/null 2>&1 && return
-    for newest in $(ls -t "$MODEL"/checkpoint_*_*.pt 2>/dev/null); do
+    while IFS= read -r newest; do
         if python -m zipfile -t "$newest" >/dev/null 2>&1; then
             echo "checkpoint_last.pt was cut short: going on from $(basename "$newest")"
             cp "$newest" "$last.unfinished"
             mv "$last.unfinished" "$last"
             return
         fi
-    done
+    done < <(ls -t "$MODEL"/checkpoint_*_*.pt 2>/dev/null)
     echo "checkpoint_last.pt was cut short and there is no other: starting anew"
     rm "$last"
 }
@@ -160,12 +164,10 @@ stage score score
 say "result"
 run python examples/quickstart/report.py --data "$DATA" --model "$MODEL" --out "$RUN/report.txt"
 printf '\nThis call took %d seconds. The report is in %s\n' $(($(date +%s) - STARTED)) "$RUN/report.txt"
-cat <<EOF
-
-Next, translate lines of your own (end with Ctrl-D):
-
-  source $VENV/bin/activate
-  fairseq-interactive $DATA/data-bin --source-lang de --target-lang en \\
-    --user-dir $ROOT/resdual_fairseq --path $MODEL/checkpoint_last.pt \\
-    --tokenizer moses --bpe subword_nmt --bpe-codes $DATA/bpe.codes --beam 5
-EOF
+echo
+echo "Next, translate lines of your own (end with Ctrl-D):"
+echo
+printf '  source %q\n' "$VENV/bin/activate"
+printf '  fairseq-interactive %q --source-lang de --target-lang en \\\n' "$DATA/data-bin"
+printf '    --user-dir %q --path %q \\\n' "$ROOT/resdual_fairseq" "$MODEL/checkpoint_last.pt"
+printf '    --tokenizer moses --bpe subword_nmt --bpe-codes %q --beam 5\n' "$DATA/bpe.codes"

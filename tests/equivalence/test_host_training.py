@@ -71,7 +71,8 @@ def test_parameters_their_names_and_their_initial_values(kind: str, name: str) -
     model = build(residual=kind, **OPTIONS[name]).state_dict()
     assert list(model) == list(host)
     for key, value in host.items():
-        assert torch.equal(model[key], value), key
+        # fairseq 0.12.2 leaves this marker of a device uninitialized.
+        assert key.endswith("_float_tensor") or torch.equal(model[key], value), key
 
 
 @EITHER
@@ -128,3 +129,8 @@ def test_retained_dropout(kind: str, modules: Any) -> None:
         torch.manual_seed(4)
         assert not torch.equal(outputs[-1], forward(model, sample()))
     assert_close(*outputs)
+
+
+def test_parameters_stand_in_the_order_of_pre_ln() -> None:
+    host = [name for name, _ in build_host("pre").named_parameters()]
+    assert [name for name, _ in build(residual="resdual").named_parameters()] == host
