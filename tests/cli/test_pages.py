@@ -43,7 +43,7 @@ def write_own_text(folder: Path) -> None:
     generator = random.Random(1)
     lines = {
         " ".join(generator.choice(WORDS) for _ in range(generator.randint(3, 7)))
-        for _ in range(3000)
+        for _ in range(1600)
     }
     text = sorted(lines)
     (folder / "my.en").write_text("".join(f"{line}\n" for line in text))
