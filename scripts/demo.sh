@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install, prepare real English-German text, then train a ResiDual model from German to English,
-# translate and score, with fairseq's own commands, each shown as it is run. About 9 minutes.
+# translate and score, with fairseq's own commands, each shown as it is run. Six minutes of it are training.
 #
 #   bash scripts/demo.sh
 #
