@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what is needed, then run ruff, mypy and the tests.
 #
-#   bash scripts/test.sh                    everything (under 15 minutes on two cores)
+#   bash scripts/test.sh                    everything
 #   bash scripts/test.sh -m "not slow"      the quick part (under 3 minutes)
 #   bash scripts/test.sh tests/unit -k eps  any of pytest's arguments
 #
