@@ -13,8 +13,8 @@ compat.check_versions()
 compat.trust_checkpoint_options()
 compat.explain_broken_checkpoints()
 
-from . import architectures, transformer  # noqa: E402
+from . import architectures, optimizer, transformer  # noqa: E402
 
 compat.offer_in_help(transformer.ResDualTransformerModel.add_args)
 
-__all__ = ["__version__", "architectures", "transformer"]
+__all__ = ["__version__", "architectures", "optimizer", "transformer"]

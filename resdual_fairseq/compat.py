@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy
 import torch
@@ -67,14 +67,37 @@ def trust_checkpoint_options() -> None:
 
 
 def explain_broken_checkpoints() -> None:
-    """Turn torch's errors on truncated or hostile checkpoints into sentences.
+    """Turn errors on missing, truncated or hostile checkpoints into sentences.
 
-    fairseq's commands all load through ``checkpoint_utils.load_checkpoint_to_cpu``; what it loads,
+    fairseq's commands all load through these two functions of ``checkpoint_utils``; what they load,
     and how, is not changed.
     """
-    load = checkpoint_utils.load_checkpoint_to_cpu
-    if not hasattr(load, "__wrapped__"):
-        checkpoint_utils.load_checkpoint_to_cpu = with_explained_errors(load)
+    for name, explain in (
+        ("load_checkpoint_to_cpu", with_explained_errors),
+        ("load_model_ensemble_and_task", with_explained_absence),
+    ):
+        load = getattr(checkpoint_utils, name)
+        if not hasattr(load, "__wrapped__"):
+            setattr(checkpoint_utils, name, explain(load))
+
+
+def with_explained_absence(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap fairseq's loading of several models; its first argument is their paths."""
+
+    @functools.wraps(load)
+    def explained(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(filenames, *args, **kwargs)
+        except OSError as error:
+            for path in filenames:
+                if not Path(path).is_file():
+                    what = "is a folder" if Path(path).is_dir() else "does not exist"
+                    raise ResDualError(
+                        f"checkpoint {path} {what}; give the .pt file that fairseq-train wrote"
+                    ) from error
+            raise
+
+    return explained
 
 
 def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor
 
+from .attention import can_fuse, fused_attention
 from .residual import ResidualOptions, build_residual
 
 ENCODER_BLOCKS = 2
@@ -60,6 +61,9 @@ class ResDualEncoderLayer(TransformerEncoderLayerBase):
         return self.final_layer_norm.join(x, d, f)
 
     def self_attention(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tensor:
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if can_fuse(self.self_attn):
+                return self.dropout_module(fused_attention(self.self_attn, x, x, padding_mask))
         x, _ = self.self_attn(
             query=x, key=x, value=x, key_padding_mask=padding_mask, need_weights=False
         )
@@ -139,19 +143,15 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
 
         attn: Optional[Tensor] = None
         if self.encoder_attn is not None and encoder_out is not None:
-            f, attn = self.encoder_attn(
-                query=self.encoder_attn_layer_norm.read(x, d),
-                key=encoder_out,
-                value=encoder_out,
-                key_padding_mask=encoder_padding_mask,
-                incremental_state=incremental_state,
-                static_kv=True,
-                need_weights=need_attn
-                or need_head_weights
-                or (not self.training and self.need_attn),
-                need_head_weights=need_head_weights,
+            f, attn = self.cross_attention(
+                self.encoder_attn_layer_norm.read(x, d),
+                encoder_out,
+                encoder_padding_mask,
+                incremental_state,
+                need_attn or need_head_weights or (not self.training and self.need_attn),
+                need_head_weights,
             )
-            x, d = self.encoder_attn_layer_norm.join(x, d, self.dropout_module(f))
+            x, d = self.encoder_attn_layer_norm.join(x, d, f)
 
         f = self.feed_forward(self.final_layer_norm.read(x, d))
         if self.w_resid is not None:
@@ -182,6 +182,26 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
                 padding_mask = torch.cat((encoder_padding_mask, padding_mask), dim=1)
             y = torch.cat((encoder_out, x), dim=0)
 
+        x = self.attend(x, y, incremental_state, mask, padding_mask)
+        if self.c_attn is not None:
+            heads = x.view(x.size(0), x.size(1), self.nh, self.head_dim)
+            x = (heads * self.c_attn.unsqueeze(-1)).reshape(x.size(0), x.size(1), self.embed_dim)
+        if self.attn_ln is not None:
+            x = self.attn_ln(x)
+        return self.dropout_module(x)
+
+    def attend(
+        self,
+        x: Tensor,
+        y: Tensor,
+        incremental_state: IncrementalState,
+        mask: Optional[Tensor],
+        padding_mask: Optional[Tensor],
+    ) -> Tensor:
+        """The self-attention's module: x looks at y."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if incremental_state is None and can_fuse(self.self_attn):
+                return fused_attention(self.self_attn, x, y, padding_mask, mask)
         x, _ = self.self_attn(
             query=x,
             key=y,
@@ -191,12 +211,37 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
             need_weights=False,
             attn_mask=mask,
         )
-        if self.c_attn is not None:
-            heads = x.view(x.size(0), x.size(1), self.nh, self.head_dim)
-            x = (heads * self.c_attn.unsqueeze(-1)).reshape(x.size(0), x.size(1), self.embed_dim)
-        if self.attn_ln is not None:
-            x = self.attn_ln(x)
-        return self.dropout_module(x)
+        return x
+
+    def cross_attention(
+        self,
+        x: Tensor,
+        encoder_out: Tensor,
+        encoder_padding_mask: Optional[Tensor],
+        incremental_state: IncrementalState,
+        need_weights: bool,
+        need_head_weights: bool,
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Attention to the encoder's output, and its weights where asked for."""
+        assert self.encoder_attn is not None
+        if not torch.jit.is_scripting():
+            # fairseq's softmax is of float32 here, which tests in float64 have to meet.
+            exact = x.dtype == torch.float64
+            whole = incremental_state is None and not need_weights
+            if whole and not exact and can_fuse(self.encoder_attn):
+                x = fused_attention(self.encoder_attn, x, encoder_out, encoder_padding_mask)
+                return self.dropout_module(x), None
+        x, attn = self.encoder_attn(
+            query=x,
+            key=encoder_out,
+            value=encoder_out,
+            key_padding_mask=encoder_padding_mask,
+            incremental_state=incremental_state,
+            static_kv=True,
+            need_weights=need_weights,
+            need_head_weights=need_head_weights,
+        )
+        return self.dropout_module(x), attn
 
     def has_cached_keys(self, incremental_state: IncrementalState) -> bool:
         if incremental_state is None:

@@ -4,7 +4,6 @@ import difflib
 import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Iterable, Set, Union
 
 from fairseq.models.transformer import TransformerConfig
@@ -13,11 +12,12 @@ from fairseq.models.transformer.transformer_config import (
     EncDecBaseConfig,
     QuantNoiseConfig,
 )
-from fairseq.utils import split_paths
 
 from .compat import help_group
+from .data_folders import check_data_folders
 from .errors import ResDualError
 from .residual import RESIDUALS, ResidualOptions
+from .resuming import check_resumed
 
 SCALES = (1e-4, 1e3)
 """Beyond these, half precision loses the stream's digits or its range."""
@@ -91,6 +91,7 @@ def settle_options(args: Any) -> None:
     )
     check_values(args)
     check_combinations(args)
+    check_widths(args)
     for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
         keep = getattr(args, name, None)
         if keep and not isinstance(keep, str):  # fairseq parses a list, then expects "0,2"
@@ -168,8 +169,26 @@ def check_combinations(args: Any) -> None:
             )
 
 
+def check_widths(args: Any) -> None:
+    """Raise on widths that do not divide or do not agree."""
+    widths = {side: getattr(args, f"{side}_embed_dim", None) for side in ("encoder", "decoder")}
+    for side, width in widths.items():
+        heads = getattr(args, f"{side}_attention_heads", None)
+        if width and heads and width % heads:
+            raise ResDualError(
+                f"--{side}-embed-dim {width} does not divide into --{side}-attention-heads {heads};"
+                " give a multiple of the heads"
+            )
+    if getattr(args, "share_all_embeddings", False) and widths["encoder"] != widths["decoder"]:
+        raise ResDualError(
+            f"--share-all-embeddings wants one width, but --encoder-embed-dim is "
+            f"{widths['encoder']} and --decoder-embed-dim {widths['decoder']}; make them equal, or "
+            "give --share-decoder-input-output-embed in its place"
+        )
+
+
 def check_command_line(args: Any) -> None:
-    """Raise on what is wrong before anything is loaded: unknown config keys, missing data.
+    """Raise on what is wrong before anything is loaded.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
@@ -177,25 +196,9 @@ def check_command_line(args: Any) -> None:
     if isinstance(args, Namespace):
         if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
             check_data_folders(args)
+            check_resumed(args)
     else:
         check_config_keys(args)
-
-
-def check_data_folders(args: Namespace) -> None:
-    """Raise where a data folder, or its dictionary, is missing."""
-    if getattr(args, "task", None) != "translation" or not isinstance(args.data, str):
-        return
-    for folder in split_paths(args.data):
-        if not Path(folder).is_dir():
-            raise ResDualError(
-                f"data folder {folder} does not exist; make it with fairseq-preprocess "
-                f"--destdir {folder}"
-            )
-        if not any(Path(folder).glob("dict.*.txt")):
-            raise ResDualError(
-                f"data folder {folder} holds no dict.*.txt, so it is not a finished data-bin; make "
-                f"it with fairseq-preprocess --destdir {folder}"
-            )
 
 
 def check_config_keys(config: Iterable[str]) -> None:

@@ -4,9 +4,7 @@ Embeddings, dropout, output projection, padding, state-dict names and checkpoint
 fairseq's ``transformer``; the two stacks are written here because their loops carry two streams.
 """
 
-import logging
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -30,9 +28,8 @@ from .layers import (
     ResDualEncoderLayer,
 )
 from .options import add_model_options, residual_options, settle_options
-from .residual import Residual, ResidualOptions, build_residual
-
-logger = logging.getLogger(__name__)
+from .residual import build_residual
+from .state_dicts import ClosingNormUpgrade, explain_misfit
 
 MODEL = "resdual_transformer"
 
@@ -53,35 +50,7 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
-def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
-    """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
-
-    Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
-
-    Args:
-        state_dict: the whole model's, changed in place.
-        name: the stack's prefix, ``encoder`` or ``decoder``.
-        norm: the connection around the stack.
-    """
-    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
-        return
-    key = f"{name}.layer_norm"
-    if f"{key}.weight" not in state_dict:
-        state_dict[f"{key}.weight"] = torch.ones_like(norm.weight)
-        state_dict[f"{key}.bias"] = torch.zeros_like(norm.bias)
-        logger.info(
-            f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
-        )
-    state_dict[f"{name}.version"] = torch.Tensor([3])
-
-
-def without_closing_norm(around_stack: Residual, options: ResidualOptions) -> Residual:
-    """The connection around a stack whose weights are older than fairseq's closing norm."""
-    width, blocks = around_stack.normalized_shape[0], around_stack.blocks
-    return build_residual(replace(options, final_norm=False), width, blocks, blocks + 1)
-
-
-class ResDualEncoder(TransformerEncoderBase):
+class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
     """A stack of encoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
@@ -149,16 +118,8 @@ class ResDualEncoder(TransformerEncoderBase):
             "src_lengths": [lengths.reshape(-1, 1).contiguous()],
         }
 
-    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
-        around_stack = self.layer_norm
-        fill_closing_norm(state_dict, name, around_stack)
-        state_dict = super().upgrade_state_dict_named(state_dict, name)
-        if self.layer_norm is None:
-            self.layer_norm = without_closing_norm(around_stack, self.residual_options)
-        return state_dict
 
-
-class ResDualDecoder(TransformerDecoderBase):
+class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
     """A stack of decoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
@@ -289,14 +250,6 @@ class ResDualDecoder(TransformerDecoderBase):
             padding_mask = padding
         return x.transpose(0, 1), padding_mask
 
-    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
-        around_stack = self.layer_norm
-        fill_closing_norm(state_dict, name, around_stack)
-        state_dict = super().upgrade_state_dict_named(state_dict, name)
-        if self.layer_norm is None:
-            self.layer_norm = without_closing_norm(around_stack, self.residual_options)
-        return state_dict
-
 
 @register_model(MODEL)
 class ResDualTransformerModel(TransformerModel):
@@ -328,6 +281,17 @@ class ResDualTransformerModel(TransformerModel):
             args = Namespace(**{key: args[key] for key in args})
         settle_options(args)
         return super().build_model(args, task)
+
+    def load_state_dict(self, state_dict: Dict[str, Tensor], *args: Any, **options: Any) -> Any:
+        """Load weights, as fairseq's models do.
+
+        Raises:
+            ArchitectureError: they are of another architecture.
+        """
+        try:
+            return super().load_state_dict(state_dict, *args, **options)
+        except RuntimeError as error:
+            raise explain_misfit(self, state_dict, error) from error
 
     @classmethod
     def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> ResDualEncoder:

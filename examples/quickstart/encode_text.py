@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from run_steps import PrepareError, building, read_lines, run, say, scratch, tool, write_lines
+from run_steps import TEMPORARY, PrepareError, building, read_lines, run, say, tool, write_lines
 from split_pairs import SPLITS
 
 
@@ -52,14 +52,13 @@ def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary
     """
     training = [tokenized / f"train.{language}" for language in languages]
     check_vocabulary(training, vocabulary)
-    with scratch(codes.with_name(codes.name + ".tmp")) as folder:
-        learn = [tool("subword-nmt"), "learn-joint-bpe-and-vocab", "--total-symbols"]
-        learn += ["--symbols", str(vocabulary), "--input", *map(str, training)]
-        learn += ["--output", str(folder / "codes")]
-        # The tool insists on these lists; nothing reads them, since every subword is kept.
-        learn += ["--write-vocabulary", *(str(folder / language) for language in languages)]
-        run(learn)
-        os.replace(folder / "codes", codes)
+    partial = codes.with_name(codes.name + TEMPORARY)
+    command = [tool("subword-nmt"), "learn-joint-bpe-and-vocab", "--total-symbols"]
+    command += ["--symbols", str(vocabulary), "--input", *map(str, training)]
+    # The tool insists on lists of the vocabulary; nothing reads them, since every subword is kept.
+    command += ["--output", str(partial), "--write-vocabulary", os.devnull, os.devnull]
+    run(command, partial)
+    os.replace(partial, codes)
 
 
 def apply_bpe(tokenized: Path, bpe: Path, codes: Path, languages: Sequence[str]) -> None:
@@ -69,7 +68,8 @@ def apply_bpe(tokenized: Path, bpe: Path, codes: Path, languages: Sequence[str])
         for language in languages:
             for split in SPLITS:
                 name = f"{split}.{language}"
-                run([*apply, "--input", str(tokenized / name), "--output", str(folder / name)])
+                files = ["--input", str(tokenized / name), "--output", str(folder / name)]
+                run([*apply, *files], folder)
 
 
 def binarize(bpe: Path, data_bin: Path, languages: Sequence[str]) -> None:
@@ -79,4 +79,5 @@ def binarize(bpe: Path, data_bin: Path, languages: Sequence[str]) -> None:
         command = [tool("fairseq-preprocess"), "--source-lang", source, "--target-lang", target]
         for split in SPLITS:
             command += [f"--{split}pref", str(bpe / split)]
-        run([*command, "--destdir", str(folder), "--joined-dictionary", "--workers", "1"])
+        command += ["--destdir", str(folder), "--joined-dictionary", "--workers", "1"]
+        run(command, folder)

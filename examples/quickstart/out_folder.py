@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from run_steps import PrepareError, discard, read_lines, say, sha256, write_whole
+from run_steps import TEMPORARY, PrepareError, discard, read_lines, say, sha256, write_whole
 from split_pairs import SPLITS
 
 SETTINGS = "settings.json"
@@ -41,7 +41,7 @@ def open_folder(out: Path, settings: dict[str, Any], force: bool) -> None:
     Raises PrepareError when it holds other work than theirs, unless `force` lets that go.
     """
     for name in (*PARTS, SETTINGS):
-        for ending in (".tmp", ".old"):
+        for ending in (TEMPORARY, ".old"):
             discard(out / (name + ending))
     parts = [name for name in PARTS if (out / name).exists()]
     record = out / SETTINGS

@@ -16,6 +16,8 @@ def read_file(path: Path) -> list[str]:
 
     Raises PrepareError when the file is missing, empty or not UTF-8.
     """
+    if path.is_dir():
+        raise PrepareError(f"--text {path}: this is a folder; give two files of lines")
     if not path.is_file():
         raise PrepareError(f"--text {path}: there is no such file")
     lines = path.read_bytes().split(b"\n")

@@ -105,6 +105,12 @@ def make_text(
     """
     pairs = read_pairs(options)
     kept, dropped = keep_good(pairs)
+    if not kept:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        raise PrepareError(
+            f"none of {len(pairs):,} pairs is usable ({reasons or 'there are none'}); give other "
+            "text: the head of clean_pairs.py says what is kept"
+        )
     held_out = hold_out(kept, *groups_to_hold_out(settings), settings["seed"])
     splits = split(kept, held_out)
     for name, part in splits.items():

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY = ".tmp"
+
 
 class PrepareError(Exception):
     """Something the user can put right; its text is one sentence that names the remedy."""
@@ -40,12 +42,14 @@ def tool(name: str) -> str:
     return found
 
 
-def run(command: Sequence[str]) -> None:
+def run(command: Sequence[str], building: Path | None = None) -> None:
     """Echo a command in a form that can be pasted into a shell, then run it.
 
+    What is written into the temporary folder `building` is echoed under the name that it gets.
     Raises PrepareError when it ends with another status than 0.
     """
-    say("+ " + shlex.join(command))
+    echo = shlex.join(command)
+    say("+ " + (echo if building is None else echo.replace(str(building), final_name(building))))
     status = subprocess.call(command, close_fds=False)
     if status != 0:
         raise PrepareError(
@@ -77,7 +81,7 @@ def read_lines(path: Path) -> list[str]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that is either absent, as before, or complete."""
-    partial = path.with_name(path.name + ".tmp")
+    partial = path.with_name(path.name + TEMPORARY)
     write_lines(partial, [text])
     os.replace(partial, path)
 
@@ -104,10 +108,15 @@ def scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def final_name(temporary: Path) -> str:
+    """The path that a result built under this name gets."""
+    return str(temporary).removesuffix(TEMPORARY)
+
+
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """Give an empty temporary folder that takes the name `folder` when the block ends well."""
-    with scratch(folder.with_name(folder.name + ".tmp")) as partial:
+    with scratch(folder.with_name(folder.name + TEMPORARY)) as partial:
         yield partial
         discard(folder)
         os.replace(partial, folder)

@@ -106,5 +106,23 @@ def test_a_checkpoint_of_another_architecture_is_named(
         reversal, tmp_path, "--restore-file", learned / "checkpoint_last.pt",
         "--encoder-layers", 3, "--max-update", 1001,
     ), fails=True)  # fmt: skip
-    assert "Cannot load model parameters from checkpoint" in output
-    assert "please ensure that the architectures match" in output
+    assert "error: the checkpoint is of another architecture: it lacks encoder.layers.2." in output
+    assert "Traceback" not in output
+
+
+def test_another_residual_than_the_run_began_with_is_named(
+    learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    checkpoint = learned / "checkpoint_last.pt"
+    command = train_command(reversal, tmp_path, "--residual", "post", "--max-update", 1001)
+    output = run(*command, "--restore-file", checkpoint, fails=True)
+    assert f"{checkpoint} was trained with --residual resdual, and this command says post" in output
+    assert "Traceback" not in output
+    run(*command, "--finetune-from-model", checkpoint, "--max-update", 1)
+
+
+@pytest.mark.parametrize(("name", "what"), [("none.pt", "does not exist"), ("", "is a folder")])
+def test_a_checkpoint_that_is_no_file(name: str, what: str, reversal: Path, tmp_path: Path) -> None:
+    output = run(*generate_command(reversal, tmp_path / name), fails=True)
+    assert f"error: checkpoint {tmp_path / name} {what}; give the .pt file" in output
+    assert "Traceback" not in output

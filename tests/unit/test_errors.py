@@ -34,5 +34,21 @@ def test_all_other_errors_go_the_way_they_went(
     assert capsys.readouterr().err == ""
 
 
+def test_what_fairseq_wrapped_in_an_error_of_its_own_is_found(
+    earlier: List[Any], capsys: pytest.CaptureFixture
+) -> None:
+    wrapper = Exception("please ensure that the architectures match")
+    wrapper.__context__ = ResDualError("--this is wrong; give --that")
+    sys.excepthook(Exception, wrapper, None)
+    assert capsys.readouterr().err == "resdual_fairseq: error: --this is wrong; give --that\n"
+    assert earlier == []
+
+
+def test_hydra_prints_no_traceback_of_them() -> None:
+    from hydra.errors import CompactHydraException
+
+    assert issubclass(ResDualError, CompactHydraException)
+
+
 def test_the_package_has_put_its_hook_in_place() -> None:
     assert sys.excepthook.__module__ == "resdual_fairseq.errors"

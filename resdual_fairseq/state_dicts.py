@@ -1,0 +1,99 @@
+"""What happens to weights on their way from a checkpoint into a model."""
+
+import logging
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ResDualError
+from .residual import Residual, build_residual
+
+logger = logging.getLogger(__name__)
+
+
+class ArchitectureError(ResDualError, RuntimeError):
+    """Weights of another architecture than the model's."""
+
+
+class ClosingNormUpgrade:
+    """A stack that loads weights with and without LN_out; comes before fairseq's stack class.
+
+    ``layer_norm`` is the connection around the stack.
+    """
+
+    def upgrade_state_dict_named(self: Any, state_dict: Dict[str, Tensor], name: str) -> Any:
+        around_stack = self.layer_norm
+        fill_closing_norm(state_dict, name, around_stack)
+        state_dict = super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
+        if self.layer_norm is None:  # fairseq dropped it: weights older than its closing norm
+            width, blocks = around_stack.normalized_shape[0], around_stack.blocks
+            options = replace(self.residual_options, final_norm=False)
+            self.layer_norm = build_residual(options, width, blocks, blocks + 1)
+        return state_dict
+
+
+def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
+    """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
+
+    Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
+
+    Args:
+        state_dict: the whole model's, changed in place.
+        name: the stack's prefix, ``encoder`` or ``decoder``.
+        norm: the connection around the stack.
+    """
+    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
+        return
+    key = f"{name}.layer_norm"
+    if f"{key}.weight" not in state_dict:
+        state_dict[f"{key}.weight"] = torch.ones_like(norm.weight)
+        state_dict[f"{key}.bias"] = torch.zeros_like(norm.bias)
+        logger.info(
+            f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
+        )
+    state_dict[f"{name}.version"] = torch.Tensor([3])
+
+
+def explain_misfit(model: nn.Module, weights: Mapping[str, Tensor], error: RuntimeError) -> Any:
+    """What to raise in place of torch's list of every weight that does not fit.
+
+    Args:
+        model: what was to be loaded into.
+        weights: the state dict.
+        error: what torch said of it.
+
+    Returns:
+        an :class:`ArchitectureError` that names the differences, or the error where there are none.
+    """
+    own = model.state_dict()
+    sizes = [
+        f"{key} is {by(weights[key])} there and {by(value)} here"
+        for key, value in own.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    found = [
+        *listed("lacks", [key for key in own if key not in weights]),
+        *listed("has more than the model, with", [key for key in weights if key not in own]),
+        *listed("has other sizes:", sizes),
+    ]
+    if not found:
+        return error
+    return ArchitectureError(
+        f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the model's "
+        "options as they were in its training, or another checkpoint (in a new training: another "
+        "--save-dir)"
+    )
+
+
+def listed(what: str, names: List[str]) -> List[str]:
+    """One phrase with the first name and the number of the others; nothing without names."""
+    if not names:
+        return []
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [f"{what} {names[0]}{others}"]
+
+
+def by(value: Tensor) -> str:
+    return " x ".join(str(size) for size in value.shape) or "a number"
