@@ -20,6 +20,7 @@ from fairseq.modules import FairseqDropout
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
+from . import decoding
 from .layers import (
     DECODER_BLOCKS,
     ENCODER_BLOCKS,
@@ -186,6 +187,12 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             alignment_layer = self.num_layers - 1
 
         x, padding_mask = self.embed(prev_output_tokens, incremental_state)
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if incremental_state is not None:
+                steps = self.steps(incremental_state, memory, memory_mask, alignment_layer)
+                if steps is not None:
+                    y, states, weights = steps.step(x, padding_mask, alignment_layer)
+                    return self.output(y, [x, *states], weights, alignment_heads)
         future_mask: Optional[Tensor] = None
         if incremental_state is None and not full_context_alignment:
             future_mask = self.buffered_future_mask(x)
@@ -209,15 +216,49 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             inner_states.append(x)
             if layer_attn is not None and align:
                 attn = layer_attn.float().to(x)
+        return self.output(self.layer_norm.close(x, d), inner_states, attn, alignment_heads)
+
+    def output(
+        self,
+        x: Tensor,
+        inner_states: List[Optional[Tensor]],
+        attn: Optional[Tensor],
+        alignment_heads: Optional[int],
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """What fairseq expects of a stack that ended with x (T x B x C)."""
         if attn is not None:
             if alignment_heads is not None:
                 attn = attn[:alignment_heads]
             attn = attn.mean(dim=0)
-
-        x = self.layer_norm.close(x, d).transpose(0, 1)
+        x = x.transpose(0, 1)
         if self.project_out_dim is not None:
             x = self.project_out_dim(x)
         return x, {"attn": [attn], "inner_states": inner_states}
+
+    @torch.jit.unused
+    def steps(
+        self,
+        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
+        memory: Optional[Tensor],
+        memory_mask: Optional[Tensor],
+        alignment_layer: int,
+    ) -> Any:
+        """The steps of this search (``decoding.Steps``), or None where the layers decode."""
+        kept = self.get_incremental_state(incremental_state, "steps")
+        if kept is None:
+            plain = decoding.applies(self, memory, alignment_layer)
+            kept = {"steps": decoding.Steps(self, memory, memory_mask) if plain else None}
+            self.set_incremental_state(incremental_state, "steps", kept)
+        return kept["steps"]
+
+    def reorder_incremental_state(
+        self, incremental_state: Dict[str, Dict[str, Optional[Tensor]]], new_order: Tensor
+    ) -> None:
+        """Called by fairseq for every module, before the attention modules' own."""
+        if not torch.jit.is_scripting():
+            kept = self.get_incremental_state(incremental_state, "steps")
+            if kept is not None and kept["steps"] is not None:
+                kept["steps"].reorder(new_order)
 
     def embed(
         self, tokens: Tensor, incremental_state: IncrementalState = None

@@ -78,8 +78,8 @@ fit() {
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
         --encoder-embed-dim 128 --encoder-ffn-embed-dim 256 \
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
-        --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
-        --optimizer adam --adam-betas '(0.9, 0.98)' --lr 3e-3 \
+        --criterion cross_entropy \
+        --optimizer fused_adam --adam-betas '(0.9, 0.98)' --lr 3e-3 \
         --lr-scheduler polynomial_decay --warmup-updates 200 --total-num-update "$updates" \
         --max-update "$updates" --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
         --num-workers 0 --data-buffer-size 0 "$@"

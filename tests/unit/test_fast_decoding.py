@@ -1,0 +1,152 @@
+"""Protects the fast decoding step: what the layers' own forward finds, in every search."""
+
+from typing import Any, Dict, List
+
+import pytest
+import torch
+from fairseq.sequence_generator import SequenceGenerator
+from helpers.models import EOS, KINDS, PAD, let_sentences_end, sample, stirred
+from torch import Tensor, nn
+
+from resdual_fairseq import decoding
+
+OPTIONS: Dict[str, Dict[str, Any]] = {
+    "as_is": {},
+    "unlike_widths": {"decoder_embed_dim": 12, "decoder_attention_heads": 3},
+    "learned_positions": {"decoder_learned_pos": True, "layernorm_embedding": True},
+    "gelu": {"activation_fn": "gelu", "share_all_embeddings": True},
+}
+SEARCHES: Dict[str, Dict[str, Any]] = {
+    "greedy": {"beam_size": 1},
+    "beam": {"beam_size": 3},
+    "wide_beam": {"beam_size": 5, "len_penalty": 0.5, "min_len": 3},
+    "no_repeat": {"beam_size": 4, "no_repeat_ngram_size": 2, "unk_penalty": 1.0},
+    "long": {"beam_size": 2, "min_len": 40},
+}
+Hypotheses = List[List[Dict[str, Tensor]]]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """How many rows each fast step had."""
+    rows: List[int] = []
+    step = decoding.Steps.step
+
+    def counted(self: decoding.Steps, x: Tensor, *arguments: Any) -> Any:
+        rows.append(x.size(1))
+        return step(self, x, *arguments)
+
+    monkeypatch.setattr(decoding.Steps, "step", counted)
+    return rows
+
+
+def ready(**options: Any) -> nn.Module:
+    """In float32: in float64 the layers decode, as fairseq's softmax does in float32."""
+    return let_sentences_end(stirred(**options)).float()
+
+
+def search(models: List[nn.Module], **options: Any) -> Hypotheses:
+    options = {"max_len_b": 45, **options}
+    prefix = options.pop("prefix", None)
+    generator = SequenceGenerator(models, models[0].decoder.dictionary, **options)
+    return generator.generate(models, sample(), prefix_tokens=prefix)
+
+
+def assert_same_hypotheses(ours: Hypotheses, theirs: Hypotheses) -> None:
+    assert len(ours) == len(theirs) == 3
+    for beams, other_beams in zip(ours, theirs):
+        assert len(beams) == len(other_beams)
+        for beam, other in zip(beams, other_beams):
+            assert beam["tokens"].tolist() == other["tokens"].tolist()
+            for key in ("positional_scores", "attention"):
+                torch.testing.assert_close(beam[key], other[key], rtol=0, atol=1e-5)
+
+
+def both_ways(
+    models: List[nn.Module], monkeypatch: pytest.MonkeyPatch, taken: List[int], **options: Any
+) -> List[Hypotheses]:
+    found = [search(models, **options)]
+    assert taken
+    del taken[:]
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    found.append(search(models, **options))
+    assert not taken
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("how", SEARCHES)
+def test_searches_find_the_same(
+    kind: str, name: str, how: str, monkeypatch: pytest.MonkeyPatch, taken: List[int]
+) -> None:
+    model = ready(residual=kind, **OPTIONS[name])
+    assert_same_hypotheses(*both_ways([model], monkeypatch, taken, **SEARCHES[how]))
+
+
+def test_finished_sentences_leave(monkeypatch: pytest.MonkeyPatch, taken: List[int]) -> None:
+    found = search([ready()], beam_size=2)
+    assert len({len(beams[0]["tokens"]) for beams in found}) > 1
+    assert taken[0] == 6
+    assert taken[-1] < 6
+
+
+def test_ensemble_of_kinds(monkeypatch: pytest.MonkeyPatch, taken: List[int]) -> None:
+    models = [ready(residual=kind, seed=seed) for seed, kind in enumerate(KINDS)]
+    assert_same_hypotheses(*both_ways(models, monkeypatch, taken, beam_size=3))
+
+
+def test_prefixes_of_several_lengths(monkeypatch: pytest.MonkeyPatch, taken: List[int]) -> None:
+    prefix = torch.tensor([[7, 8, 9], [5, PAD, PAD], [6, 4, PAD]])
+    found = both_ways([ready()], monkeypatch, taken, beam_size=3, prefix=prefix)
+    assert_same_hypotheses(*found)
+    assert found[0][0][0]["tokens"][:3].tolist() == [7, 8, 9]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", [[1, 0, 2], [2, 2], [0, 0, 1, 1, 2]])
+def test_any_order_of_rows_without_beams(order: List[int], taken: List[int]) -> None:
+    """What a user of the decoder may ask that no beam search does; with padding in a row."""
+    model = ready()
+    batch = sample()["net_input"]
+    tokens = torch.tensor([[EOS, 5, 7, PAD], [EOS, 6, 4, 9], [EOS, PAD, 8, 10]])
+    outputs = []
+    for fast in (True, False):
+        state: Dict[str, Any] = {}
+        if not fast:  # grad mode is one of the things that leave decoding to the layers
+            torch.set_grad_enabled(True)
+        memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        for length in (1, 2):
+            model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)
+        rows = torch.tensor(order)
+        model.decoder.reorder_incremental_state_scripting(state, rows)
+        memory = model.encoder.reorder_encoder_out(memory, rows)
+        for length in (3, 4):
+            y, extra = model.decoder(
+                tokens[rows, :length], encoder_out=memory, incremental_state=state
+            )
+        outputs.append((y, extra["attn"][0], *extra["inner_states"]))
+        assert bool(taken) is fast
+        del taken[:]
+    for ours, theirs in zip(*outputs):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+def test_where_it_does_not_apply(taken: List[int]) -> None:
+    batch = sample()["net_input"]
+    for options in (
+        {"scale_attn": True},
+        {"scale_heads": True},
+        {"scale_fc": True},
+        {"scale_resids": True},
+        {"cross_self_attention": True},
+        {"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 4},
+    ):
+        model = ready(**options)
+        memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        model.decoder(torch.tensor([[EOS]] * 3), encoder_out=memory, incremental_state={})
+    model = stirred()
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    model.decoder(torch.tensor([[EOS]] * 3), encoder_out=memory, incremental_state={})
+    assert not taken
