@@ -21,6 +21,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from . import decoding
+from .encoder_output import ReorderedOutput
 from .layers import (
     DECODER_BLOCKS,
     ENCODER_BLOCKS,
@@ -118,6 +119,17 @@ class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
             "src_tokens": nothing,
             "src_lengths": [lengths.reshape(-1, 1).contiguous()],
         }
+
+    reorder_at_once = TransformerEncoderBase.reorder_encoder_out
+
+    @torch.jit.export
+    def reorder_encoder_out(
+        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
+    ) -> Dict[str, List[Tensor]]:
+        """As fairseq's, but nothing is copied before somebody reads it (``ReorderedOutput``)."""
+        if not torch.jit.is_scripting():
+            return ReorderedOutput(encoder_out, new_order, self.reorder_at_once)  # type: ignore
+        return self.reorder_at_once(encoder_out, new_order)
 
 
 class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):

@@ -85,8 +85,8 @@ fit() {
         --num-workers 0 --data-buffer-size 0 "$@"
 }
 
-# Write into the run's folder how many updates this machine does in the given minutes; a tenth is
-# left for validation, checkpoints and the start.
+# Write into the run's folder how many updates this machine does in the given minutes; a sixth is
+# left for validation, checkpoints, the start, and for other work on the machine.
 measure() {
     fit 60 --no-save --disable-validation --log-format json --log-interval 20 |
         tee "$RUN/speed.log"
@@ -114,7 +114,7 @@ mend_checkpoint() {
 train() {
     mend_checkpoint
     fit "$UPDATES" --stop-time-hours "$(hours "$MINUTES")" \
-        --save-dir "$MODEL" --save-interval-updates 200 --keep-interval-updates 2 \
+        --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
         --max-tokens-valid 4000 --log-format simple --log-interval 50
 }
