@@ -39,7 +39,8 @@ def model_options(path: Path, state: Dict[str, Any]) -> Namespace:
         args.residual = residual_of_host(path, args)
     elif kind is not ResDualTransformerModel:
         raise ResDualError(
-            f"checkpoint {path} is of --arch {name}; give one of {MODEL} or of fairseq's transformer"
+            f"checkpoint {path} is of --arch {name}; give one of {MODEL}, or of fairseq's "
+            "transformer"
         )
     set_defaults(args, residual="resdual")
     args.arch = args._name = MODEL

@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """All options; the help also documents the table."""
-    listed = "\n".join(f"  {name:16} {text}" for name, text in {**COLUMNS}.items())
+    listed = "\n".join(f"  {name:16} {text}" for name, text in COLUMNS.items())
     quantities = "\n".join(f"  {name:16} {text}" for name, text in QUANTITIES.items())
     main = argparse.ArgumentParser(
         prog=PROGRAM,

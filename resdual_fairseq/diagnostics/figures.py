@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
 
 from .curves import Curve, curves, within
 from .table import Row
@@ -25,6 +26,13 @@ PARTS = {
     "ffn": ("^", "feed-forward"),
     "end": ("D", "after the last block"),
 }
+
+
+class PlainNumbers(LogFormatterSciNotation):
+    """Labels where a logarithmic axis has them, as 0.3 and not as a power of ten."""
+
+    def __call__(self, x: float, pos: Optional[int] = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 class Theory(NamedTuple):
@@ -122,6 +130,7 @@ def draw(figure: Figure, found: Dict[Curve, List[Point]]) -> Any:
         len(stacks),
         figsize=(5.2 * len(stacks), 2.9 * height + 1.1),
         squeeze=False,
+        sharey="col",
         layout="constrained",
     )
     colors = color_of(list(found))
@@ -144,19 +153,23 @@ def draw(figure: Figure, found: Dict[Curve, List[Point]]) -> Any:
 def draw_panel(
     axis: Any, figure: Figure, panel: Dict[Curve, List[Point]], colors: Dict[Curve, str]
 ) -> None:
-    for curve, points in panel.items():
+    for number, (curve, points) in enumerate(panel.items()):
+        width = 1 + (len(panel) - 1 - number) / 2  # what lies beneath equal curves shows
         for part, (marker, _) in PARTS.items():
             k, mean, low, high = over_seeds([p for p in points if p.part == part])
             if len(k):
                 axis.fill_between(k, low, high, color=colors[curve], alpha=0.15, linewidth=0)
-                style = {"color": colors[curve], "marker": marker, "markersize": 3.5}
-                axis.plot(k, mean, linewidth=0.7, alpha=0.9, **style)
+                style = {"color": colors[curve], "marker": marker, "markersize": 3.5 * width}
+                axis.plot(k, mean, linewidth=0.8 * width, **style)
         theory = figure.theories.get(curve.residual)
         laid_over = theory.draw(within(points, curve.blocks), curve.blocks) if theory else None
         if laid_over is not None:
             axis.plot(*laid_over, color=colors[curve], linestyle="--", linewidth=2.2, alpha=0.8)
     if figure.log:
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(PlainNumbers())
+        axis.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if figure.line is not None:
         axis.axhline(figure.line, color="black", linestyle=":", linewidth=1)
         axis.annotate("fp16's largest", (1, figure.line), fontsize=8, va="bottom")

@@ -20,6 +20,8 @@ VANISHED = 0.1
 """First over last block, below which a gradient counts as vanished towards the first."""
 FLAT = 0.1
 """Exponents of k up to this count as no dependence on k."""
+COLLAPSE = -0.5
+"""The exponent of 1 / sqrt(k)."""
 
 RULES = f"""\
 How the words are meant
@@ -31,14 +33,15 @@ How the words are meant
   vanishing       "held" where the gradient falls towards the first block (the interval is above 0)
                   and first / last is below {VANISHED:g}; "partly" where only the former is so
   stays           "held" where first / last is {VANISHED:g} or more
-  1/sqrt(k)       "held" where the exponent's interval reaches -0.5 or below; "partly" where it is
-                  below 0 only
-  no change       "held" where the exponent's interval contains 0 or its size is up to {FLAT:g}
+  1/sqrt(k)       "held" where the exponent's interval is below 0 and reaches -0.5 or less;
+                  "partly" where it is below 0 only; "undecided" where it contains 0 and -0.5
+  no change       "held" where the exponent is within {FLAT:g} of 0 and its interval excludes -0.5;
+                  "undecided" where the interval contains 0 otherwise
 """
 
 
 class Verdict(NamedTuple):
-    """One claim about one curve; ``outcome`` is held, partly, not held or not measured."""
+    """One claim about one curve; ``outcome`` is one of those in :data:`RULES`, or not measured."""
 
     claim: str
     curve: Curve
@@ -73,14 +76,19 @@ def gradient_keeps_its_bound(points: List[Point], blocks: int) -> "tuple[str, st
 
 def change_falls(points: List[Point], blocks: int) -> "tuple[str, str]":
     trend = power_trend(points)
-    outcome = "held" if trend.low <= -0.5 else "partly" if trend.high < 0 else "not held"
+    if trend.high < 0:
+        outcome = "held" if trend.low <= COLLAPSE else "partly"
+    else:
+        outcome = "undecided" if trend.low <= COLLAPSE else "not held"
     return outcome, f"{exponent(trend)}; first / last {first_over_last(points):.3g}"
 
 
 def change_stays(points: List[Point], blocks: int) -> "tuple[str, str]":
     trend = power_trend(points)
-    flat = trend.low <= 0 <= trend.high or abs(trend.slope) <= FLAT
-    outcome = "held" if flat else "not held"
+    if abs(trend.slope) <= FLAT and trend.low > COLLAPSE:
+        outcome = "held"
+    else:
+        outcome = "undecided" if trend.low <= 0 <= trend.high else "not held"
     return outcome, f"{exponent(trend)}; first / last {first_over_last(points):.3g}"
 
 
@@ -133,14 +141,14 @@ def verdicts(rows: Sequence[Row]) -> List[Verdict]:
     return found
 
 
-def magnitudes(rows: Sequence[Row]) -> List[str]:
+def magnitudes(rows: Sequence[Row], width: int) -> List[str]:
     """Lines on the growth of d, and on the largest numbers against fp16's."""
     lines = []
     for curve, points in curves(rows, "largest").items():
         largest = max(point.value for point in points)
         share = largest / FP16_LARGEST
         lines.append(
-            f"  {curve.name:24} {curve.stack:8} largest magnitude {largest:9.4g}, "
+            f"  {curve.name:{width}}  {curve.stack}  largest magnitude {largest:9.4g}, "
             f"{share:.2g} of fp16's {FP16_LARGEST:g}"
         )
     for curve, points in curves(rows, "dual_size").items():
@@ -149,7 +157,7 @@ def magnitudes(rows: Sequence[Row]) -> List[str]:
         last = [p.value for p in ends if p.k == ends[-1].k]
         growth = (sum(last) / len(last)) / (sum(first) / len(first))
         lines.append(
-            f"  {curve.name:24} {curve.stack:8} mean |d| grows by {growth:.3g} from first to last "
+            f"  {curve.name:{width}}  {curve.stack}  mean |d| grows by {growth:.3g} from first to last "
             f"({curve.blocks} blocks)"
         )
     return lines
@@ -158,12 +166,14 @@ def magnitudes(rows: Sequence[Row]) -> List[str]:
 def page(rows: Sequence[Row], command: str) -> str:
     """The page of text."""
     lines = [command, "", RULES]
+    width = max(len(curve.name) for curve in curves(rows, "largest"))
     last = ""
     for verdict in verdicts(rows):
         if verdict.claim != last:
             lines += ["", verdict.claim]
             last = verdict.claim
         curve = verdict.curve
-        lines.append(f"  {curve.name:24} {curve.stack:8} {verdict.outcome:12} {verdict.numbers}")
-    lines += ["", "Magnitudes", *magnitudes(rows)]
+        head = f"  {curve.name:{width}}  {curve.stack}  {verdict.outcome:12}"
+        lines.append(f"{head}  {verdict.numbers}")
+    lines += ["", "Magnitudes", *magnitudes(rows, width)]
     return "\n".join(lines) + "\n"
