@@ -159,7 +159,8 @@ def draw_panel(
             k, mean, low, high = over_seeds([p for p in points if p.part == part])
             if len(k):
                 axis.fill_between(k, low, high, color=colors[curve], alpha=0.15, linewidth=0)
-                style = {"color": colors[curve], "marker": marker, "markersize": 3.5 * width}
+                size = 3.5 * width * min(1.0, max(0.3, 40 / curve.blocks))
+                style = {"color": colors[curve], "marker": marker, "markersize": size}
                 axis.plot(k, mean, linewidth=0.8 * width, **style)
         theory = figure.theories.get(curve.residual)
         laid_over = theory.draw(within(points, curve.blocks), curve.blocks) if theory else None

@@ -157,8 +157,8 @@ def magnitudes(rows: Sequence[Row], width: int) -> List[str]:
         last = [p.value for p in ends if p.k == ends[-1].k]
         growth = (sum(last) / len(last)) / (sum(first) / len(first))
         lines.append(
-            f"  {curve.name:{width}}  {curve.stack}  mean |d| grows by {growth:.3g} from first to last "
-            f"({curve.blocks} blocks)"
+            f"  {curve.name:{width}}  {curve.stack}  mean |d| grows by {growth:.3g} over "
+            f"{curve.blocks} blocks"
         )
     return lines
 
