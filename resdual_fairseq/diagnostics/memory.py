@@ -28,11 +28,14 @@ def parameters(args: Namespace, source_words: int, target_words: int) -> int:
 
 
 def activations(args: Namespace, target_words: int, tokens: int) -> int:
-    """Numbers kept for the backward pass of a batch with so many tokens on either side."""
+    """Numbers kept for the backward pass of a batch with so many tokens on either side.
+
+    Fused attention also keeps its three input projections, joined into one.
+    """
     c, f = args.encoder_embed_dim, args.encoder_ffn_embed_dim
-    encoder = args.encoder_layers * (9 * c + f)
-    decoder = args.decoder_layers * (16 * c + f)
-    return tokens * (encoder + decoder + 4 * target_words)
+    encoder = args.encoder_layers * (tokens * (9 * c + f) + 3 * c * c)
+    decoder = args.decoder_layers * (tokens * (16 * c + f) + 6 * c * c)
+    return encoder + decoder + 4 * tokens * target_words
 
 
 def needed(args: Namespace, task: Any, tokens: int) -> int:
