@@ -29,6 +29,8 @@ def open_task(
     check_data_folders(
         Namespace(data=data, task="translation", train_subset=split, disable_validation=True)
     )
+    if (source_lang is None) != (target_lang is None):
+        raise ResDualError("give both --source-lang and --target-lang, or neither")
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.
     cfg = TranslationConfig(

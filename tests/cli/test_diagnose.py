@@ -1,4 +1,4 @@
-"""Protects `resdual-diagnose`: runs, interruptions, trained models, and what it says of bad input."""
+"""Protects `resdual-diagnose`: runs, interruptions, trained models, and words on bad input."""
 
 import csv
 import importlib
@@ -16,6 +16,9 @@ import pytest
 import torch
 from helpers.commands import ROOT, environment, preprocess, run, train_command, write_reversals
 
+from resdual_fairseq.diagnostics import command
+from resdual_fairseq.diagnostics.table import COLUMNS, QUANTITIES
+
 pytestmark = pytest.mark.slow
 PROGRAM = [sys.executable, "-m", "resdual_fairseq.diagnostics"]
 SMALL = ("--width", 16, "--heads", 2, "--batches", 2, "--max-tokens", 300)
@@ -25,10 +28,18 @@ def init_command(data: Path, out: Path, *options: object) -> List[str]:
     return [str(word) for word in [*PROGRAM, "init", data, "--out", out, *SMALL, *options]]
 
 
-def diagnose(*words: object, fails: bool = False) -> str:
-    output = run(*PROGRAM, *words, cwd=ROOT, fails=fails)
+def diagnose(*words: object) -> str:
+    output = run(*PROGRAM, *words, cwd=ROOT)
     assert "Traceback" not in output
     return output
+
+
+def refused(*words: object) -> str:
+    """The sentence that the program ends with, in this process."""
+    with pytest.raises(SystemExit) as ending:
+        command.main([str(word) for word in words])
+    assert isinstance(ending.value.code, str)
+    return ending.value.code
 
 
 def table(folder: Path) -> List[Dict[str, str]]:
@@ -64,10 +75,10 @@ def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> 
         assert (tmp_path / f"{name}.svg").is_file()
 
 
-def interrupt(command: List[str], out: Path) -> int:
+def interrupt(words: List[str], out: Path) -> int:
     """Press Ctrl-C once a model is measured; the exit status."""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 300
     while not (out / "settings.json").exists():
@@ -84,15 +95,15 @@ def interrupt(command: List[str], out: Path) -> int:
 def test_ctrl_c_keeps_what_was_measured_and_the_command_goes_on(
     reversal: Path, tmp_path: Path
 ) -> None:
-    options = ("--depths", 2, 10, 12, "--residual", "post", "resdual")
-    command = init_command(reversal, tmp_path / "broken", *options)
-    assert interrupt(command, tmp_path / "broken") == 130
+    options = ("--depths", 2, 8, 9, "--residual", "post", "resdual")
+    words = init_command(reversal, tmp_path / "broken", *options)
+    assert interrupt(words, tmp_path / "broken") == 130
     kept = json.loads((tmp_path / "broken" / "settings.json").read_text())["measured"]
     assert 1 <= len(kept) < 6
     assert {row["model"] for row in table(tmp_path / "broken")} == set(kept)
     assert (tmp_path / "broken" / "claims.txt").is_file()
     assert (tmp_path / "broken" / "gradients.png").is_file()
-    output = run(*command, cwd=ROOT)
+    output = run(*words, cwd=ROOT)
     assert f"{len(kept)} of 6 models are in {tmp_path / 'broken'} already" in output
     run(*init_command(reversal, tmp_path / "whole", *options), cwd=ROOT)
     assert table(tmp_path / "broken") == table(tmp_path / "whole")
@@ -161,8 +172,7 @@ def test_bad_checkpoints(learned: Path, reversal: Path, tmp_path: Path) -> None:
         tmp_path / "lstm.pt": "is of --arch lstm; give one of resdual_transformer, or of fairseq's",
     }
     for path, message in cases.items():
-        output = diagnose("checkpoint", reversal, own, path, "--out", out, fails=True)
-        assert f"resdual-diagnose: error: {message}" in output
+        assert message in refused("checkpoint", reversal, own, path, "--out", out)
     assert not out.exists()
 
 
@@ -173,7 +183,7 @@ def test_a_checkpoint_of_other_dictionaries(learned: Path, tmp_path: Path) -> No
     (tmp_path / "train.tgt").write_text((tmp_path / "train.tgt").read_text() + "z y x\n")
     other = preprocess(tmp_path / "data-bin", tmp_path)
     checkpoint = learned / "checkpoint_last.pt"
-    output = diagnose("checkpoint", other, checkpoint, "--out", tmp_path / "out", fails=True)
+    output = refused("checkpoint", other, checkpoint, "--out", tmp_path / "out")
     assert f"error: checkpoint {checkpoint} knows" in output
     assert "give the data-bin that it was trained on" in output
 
@@ -189,9 +199,8 @@ def test_bad_data(reversal: Path, tmp_path: Path) -> None:
         tmp_path / "cut": r"train\.src-tgt\.src\.idx is empty",
     }
     for data, message in cases.items():
-        output = run(*init_command(data, tmp_path / "out", "--depths", 1), cwd=ROOT, fails=True)
+        output = refused("init", data, "--out", tmp_path / "out", "--depths", 1)
         assert re.search(f"resdual-diagnose: error: {message}", output)
-        assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
 
 
@@ -199,34 +208,38 @@ def test_bad_data(reversal: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--split", "dev"), "holds no dev data"),
-        (("--source-lang", "xx"), "cannot be opened"),
+        (("--source-lang", "xx"), "give both --source-lang and --target-lang, or neither"),
+        (("--source-lang", "xx", "--target-lang", "tgt"), "cannot be opened"),
         (("--depths", 20000), "20000 + 20000 layers of width 16 with 300 tokens a batch need"),
         (("--heads", 3), "does not divide"),
         (("--arch", "transformer"), "--arch transformer is not a preset of this model"),
         (("--max-tokens", 1), "give a larger --max-tokens"),
-        (("--residual", "pre", "prenorm"), "invalid choice: 'prenorm'"),
-        (("--depths", 0), "invalid number of 1 or more value: '0'"),
     ],
 )
 def test_bad_options(options: Any, message: str, reversal: Path, tmp_path: Path) -> None:
-    output = run(*init_command(reversal, tmp_path / "out", *options), cwd=ROOT, fails=True)
-    assert message in output
-    assert "Traceback" not in output
+    assert message in refused("init", reversal, "--out", tmp_path / "out", *SMALL, *options)
     assert not (tmp_path / "out").exists()
 
 
+def test_words_that_are_no_options(reversal: Path, tmp_path: Path) -> None:
+    for options, message in (
+        (("--residual", "pre", "prenorm"), "invalid choice: 'prenorm'"),
+        (("--depths", 0), "invalid number of 1 or more value: '0'"),
+    ):
+        words = init_command(reversal, tmp_path / "out", *options)
+        assert message in run(*words, cwd=ROOT, fails=True)
+
+
 def test_another_width_needs_another_folder(reversal: Path, tmp_path: Path) -> None:
-    command = init_command(reversal, tmp_path, "--depths", 1, "--residual", "pre")
-    run(*command, cwd=ROOT)
+    words = ["init", reversal, "--out", tmp_path, *SMALL, "--depths", 1, "--residual", "pre"]
+    command.main([str(word) for word in words])
     before = (tmp_path / "measurements.csv").read_bytes()
-    output = run(*command, "--width", 32, cwd=ROOT, fails=True)
+    output = refused(*words, "--width", 32)
     assert "holds measurements with width 16, and this command says 32" in output
     assert (tmp_path / "measurements.csv").read_bytes() == before
 
 
 def test_help_documents_the_table() -> None:
-    from resdual_fairseq.diagnostics.table import COLUMNS, QUANTITIES
-
     output = diagnose("--help")
     assert all(f"  {name} " in output for name in (*COLUMNS, *QUANTITIES))
 
