@@ -1,6 +1,7 @@
 """The command `resdual-diagnose`: options, order of work, and what is written."""
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -161,7 +162,15 @@ def run_checkpoint(
 
 def settings(args: argparse.Namespace) -> Dict[str, Any]:
     """What all measurements of one folder have in common; depths, kinds and seeds may be added."""
-    names = ["mode", "split", "batches", "max_tokens", "label_smoothing"]
+    names = [
+        "mode",
+        "source_lang",
+        "target_lang",
+        "split",
+        "batches",
+        "max_tokens",
+        "label_smoothing",
+    ]
     if args.mode == "init":
         names += ["arch", "width", "ffn", "heads"]
     return {"data": str(Path(args.data).resolve()), **{name: getattr(args, name) for name in names}}
@@ -174,6 +183,7 @@ def work(args: argparse.Namespace, command: str) -> bool:
         whether everything that was asked for is measured.
     """
     task = data.open_task(args.data, args.split, args.source_lang, args.target_lang)
+    args.source_lang, args.target_lang = task.cfg.source_lang, task.cfg.target_lang
     lengths = 1024  # fairseq's default of --max-source-positions and --max-target-positions
     batches = data.draw_batches(task, args.split, args.max_tokens, args.batches, lengths)
     make = init_jobs if args.mode == "init" else checkpoint_jobs
@@ -205,7 +215,9 @@ def write_results(session: Session, command: str) -> None:
     from .verdicts import page
 
     text = page(session.rows, command)
-    (session.folder / PAGE).write_text(text, encoding="utf-8")
+    unfinished = session.folder / (PAGE + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, session.folder / PAGE)
     drawn = draw_figures(session.rows, session.folder)
     print(text)
     print(f"wrote {FILE}, {PAGE} and {len(drawn)} figures to {session.folder}")

@@ -1,5 +1,6 @@
 """Figures of the table: one row of panels a depth, encoder and decoder side by side."""
 
+import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -113,9 +114,11 @@ def draw_figures(rows: Sequence[Row], folder: Path) -> List[Path]:
         found = {curve: points for curve, points in curves(rows, figure.quantity).items() if points}
         if found:
             drawing = draw(figure, found)
-            for suffix in (".png", ".svg"):
-                written.append(folder / (name + suffix))
-                drawing.savefig(written[-1], dpi=150)
+            for kind in ("png", "svg"):
+                written.append(folder / f"{name}.{kind}")
+                unfinished = folder / f"{name}.{kind}.unfinished"
+                drawing.savefig(unfinished, dpi=150, format=kind)
+                os.replace(unfinished, written[-1])
             plt.close(drawing)
     return written
 
