@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9,<3.13",
-    packages=["resdual_fairseq"],
+    packages=["resdual_fairseq", "resdual_fairseq.diagnostics"],
     package_data={"resdual_fairseq": ["config/*.yaml", "py.typed"]},
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main
@@ -35,8 +35,12 @@ setup(
     ],
     extras_require={
         "quickstart": ["sacremoses>=0.1.1"],
+        "diagnostics": ["matplotlib>=3.6", "scipy>=1.9"],
         "dev": [
             "sacremoses>=0.1.1",
+            "matplotlib>=3.6",
+            "scipy>=1.9",
+            "tensorboard>=2.9",
             "pytest>=7",
             "pytest-xdist>=3",
             "hypothesis>=6",
@@ -45,6 +49,9 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["resdual-average-checkpoints=resdual_fairseq.averaging:main"]
+        "console_scripts": [
+            "resdual-average-checkpoints=resdual_fairseq.averaging:main",
+            "resdual-diagnose=resdual_fairseq.diagnostics.command:main",
+        ]
     },
 )

@@ -26,8 +26,8 @@ class ReorderedOutput(Mapping[str, List[Tensor]]):
         if isinstance(output, ReorderedOutput) and not output.made:
             order = output.order.index_select(0, order)
             output = output.output
-        self.output = output
-        self.order = order
+        self.output: Output = output
+        self.order: Tensor = order
         self.reorder = reorder
         self.made: Dict[str, List[Tensor]] = {}
 

@@ -16,6 +16,7 @@ from fairseq.models.transformer.transformer_config import (
 from .compat import help_group
 from .data_folders import check_data_folders
 from .errors import ResDualError
+from .gradient_log import check_gradient_log
 from .residual import RESIDUALS, ResidualOptions
 from .resuming import check_resumed
 
@@ -71,6 +72,14 @@ def add_model_options(parser: ArgumentParser) -> None:
         help="weight of the Post-LN stream in the output, 0 or more: y = A x + LN(d) (default and "
         "paper: 1.0). Less trusts the dual stream more, which can start faster in short trainings",
     )
+    group.add_argument(
+        "--log-block-gradients",
+        type=int,
+        metavar="N",
+        help="write the gradient norm of every block to block_gradients.csv in the --save-dir, at "
+        "update 1 and every N updates, and to TensorBoard with --tensorboard-logdir (default: 0, "
+        "off). The norms are of the gradients that the optimizer receives, after clipping",
+    )
 
 
 def settle_options(args: Any) -> None:
@@ -87,9 +96,11 @@ def settle_options(args: Any) -> None:
         residual="resdual",
         residual_scale="auto",
         residual_alpha=1.0,
+        log_block_gradients=0,
         **dict.fromkeys(NORMFORMER_OPTIONS, False),
     )
     check_values(args)
+    check_gradient_log(args)
     check_combinations(args)
     check_widths(args)
     for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
@@ -219,6 +230,7 @@ def known_config_keys() -> Set[str]:
         "quant_noise": QuantNoiseConfig,
     }
     own = {"residual", "residual_scale", "residual_alpha", *NORMFORMER_OPTIONS, "arch"}
+    own |= {"log_block_gradients", "save_dir", "tensorboard_logdir"}
     flat = {field.name for field in fields(TransformerConfig)} - set(nested)
     parts = {f"{part}_{field.name}" for part, cls in nested.items() for field in fields(cls)}
     return own | flat | parts

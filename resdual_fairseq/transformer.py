@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from . import decoding
 from .encoder_output import ReorderedOutput
+from .gradient_log import GradientLog
 from .layers import (
     DECODER_BLOCKS,
     ENCODER_BLOCKS,
@@ -312,6 +313,8 @@ class ResDualTransformerModel(TransformerModel):
     post`` or ``pre`` it computes what fairseq's ``transformer`` computes on the same weights.
     """
 
+    gradient_log: Optional[GradientLog] = None
+
     @classmethod
     def hub_models(cls) -> Dict[str, str]:
         """No published model files: fairseq's are of another architecture."""
@@ -334,6 +337,18 @@ class ResDualTransformerModel(TransformerModel):
             args = Namespace(**{key: args[key] for key in args})
         settle_options(args)
         return super().build_model(args, task)
+
+    def train(self, mode: bool = True) -> "ResDualTransformerModel":
+        """fairseq's trainer calls this before every update, its generator never with True."""
+        if mode and self.gradient_log is None and getattr(self.cfg, "log_block_gradients", False):
+            self.gradient_log = GradientLog(self, self.cfg)
+        return super().train(mode)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """fairseq's task calls this before every forward pass of a training."""
+        super().set_num_updates(num_updates)
+        if self.gradient_log is not None:
+            self.gradient_log.update = num_updates + 1
 
     def load_state_dict(self, state_dict: Dict[str, Tensor], *args: Any, **options: Any) -> Any:
         """Load weights, as fairseq's models do.

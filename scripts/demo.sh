@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Install, prepare real English-German text, then train a ResiDual model from German to English,
-# translate and score, with fairseq's own commands, each shown as it is run. Six minutes of it are training.
+# translate and score, with fairseq's own commands, each shown as it is run. Most of it is training.
 #
 #   bash scripts/demo.sh
 #
 # Run again it keeps what is done; interrupted anywhere, it goes on from there. Settings:
 #   RESDUAL_DEMO_DIR      where everything goes        (default: runs/quickstart in the repository)
-#   RESDUAL_DEMO_MINUTES  how long to train            (default: 6)
-#   RESDUAL_DEMO_UPDATES  training updates (default: as many as the machine does in those minutes,
-#                         from a short measurement; the learning rate falls to 0 over them)
+#   RESDUAL_DEMO_MINUTES  minutes after which training ends at the latest    (default: 7)
+#   RESDUAL_DEMO_UPDATES  training updates (default: what the machine is sure to do in those minutes,
+#                         by a short measurement; the learning rate falls to 0 over them)
 #   RESDUAL_DEMO_WHEEL    a homeassistant 2026.11.0 wheel on disk     (default: pip fetches it)
 #   RESDUAL_VENV, RESDUAL_PYTHON: see scripts/environment.sh
 set -euo pipefail
@@ -23,7 +23,7 @@ STARTED=$(date +%s)
 install quickstart
 
 RUN="${RESDUAL_DEMO_DIR:-$ROOT/runs/quickstart}"
-MINUTES="${RESDUAL_DEMO_MINUTES:-6}"
+MINUTES="${RESDUAL_DEMO_MINUTES:-7}"
 UPDATES="${RESDUAL_DEMO_UPDATES:-}"
 number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
 [[ "$MINUTES" =~ $number ]] ||
@@ -85,8 +85,8 @@ fit() {
         --num-workers 0 --data-buffer-size 0 "$@"
 }
 
-# Write into the run's folder how many updates this machine does in the given minutes; a sixth is
-# left for validation, checkpoints, the start, and for other work on the machine.
+# Write into the run's folder how many updates this machine does in the given minutes; a quarter is
+# left for validation, checkpoints, the start, and for what else the machine has to do.
 measure() {
     fit 60 --no-save --disable-validation --log-format json --log-interval 20 |
         tee "$RUN/speed.log"
@@ -119,15 +119,14 @@ train() {
         --max-tokens-valid 4000 --log-format simple --log-interval 50
 }
 
-# A machine that slows down after the measurement gets half a minute more.
-hours() { python -c 'import sys; print(round((float(sys.argv[1]) + 0.5) / 60, 5))' "$1"; }
+hours() { python -c 'import sys; print(round(float(sys.argv[1]) / 60, 5))' "$1"; }
 
 translate() {
     rm -rf "$OUT.unfinished"
     run_fairseq fairseq-generate "$DATA/data-bin" --source-lang de --target-lang en \
         --gen-subset test \
         --user-dir resdual_fairseq --path "$MODEL/checkpoint_last.pt" \
-        --beam 5 --lenpen 1.5 --no-repeat-ngram-size 3 --max-len-a 1.2 --max-len-b 5 \
+        --beam 5 --lenpen 1.2 --no-repeat-ngram-size 2 --max-len-a 1.2 --max-len-b 5 \
         --max-tokens 4000 --required-batch-size-multiple 1 \
         --tokenizer moses --bpe subword_nmt --bpe-codes "$DATA/bpe.codes" \
         --results-path "$OUT.unfinished" --log-format tqdm

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-SHARE_OF_UPDATES = 5 / 6
+SHARE_OF_UPDATES = 0.75
 LEAST = 300
 
 

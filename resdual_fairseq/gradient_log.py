@@ -1,0 +1,194 @@
+"""`--log-block-gradients N`: gradient norms of a training's blocks, written as it runs.
+
+fairseq tells a model the number of updates before every forward pass, and torch tells a hook when
+an optimizer is about to step; between the two lies everything that fairseq does to gradients:
+accumulation, reduction over processes, division by the number of tokens, unscaling, clipping.
+"""
+
+import csv
+import math
+import os
+import weakref
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from .blocks import Block, blocks_of
+from .errors import ResDualError
+
+FILE = "block_gradients.csv"
+COLUMNS = ("update", "stack", "block", "layer", "part", "gradient_norm")
+
+
+def check_gradient_log(args: Any) -> None:
+    """Raise on options with which gradients cannot be logged.
+
+    Args:
+        args: a namespace of a whole command line, or the ``model`` part of a hydra config.
+
+    Raises:
+        ResDualError: naming the option and the remedy.
+    """
+    every = args.log_block_gradients
+    if not isinstance(every, int) or every < 0:
+        raise ResDualError(
+            f"--log-block-gradients {every} is no number of updates; give 0 (off) or more"
+        )
+    if every and getattr(args, "ddp_backend", None) == "fully_sharded":
+        raise ResDualError(
+            "--log-block-gradients needs whole gradients, which --ddp-backend fully_sharded cuts "
+            "into shards; leave it out, or choose another backend"
+        )
+    if every and not getattr(args, "save_dir", None):
+        raise ResDualError(
+            "model.log_block_gradients does not know where to write in a hydra config; add "
+            "'+model.save_dir=${checkpoint.save_dir}'"
+        )
+
+
+class GradientLog:
+    """Writes the gradient norm of each block at update 1 and at every ``every``-th.
+
+    The gradient is the one that the optimizer receives, clipping included. A step that fairseq
+    leaves out because of an overflow writes nothing.
+
+    Args:
+        model: a ``resdual_transformer`` in training.
+        args: its options.
+    """
+
+    def __init__(self, model: nn.Module, args: Any) -> None:
+        self.every: int = args.log_block_gradients
+        self.blocks = blocks_of(model)
+        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
+        self.own = {id(weight) for weight in self.parameters}
+        self.path = Path(args.save_dir, FILE)
+        self.tensorboard = getattr(args, "tensorboard_logdir", None)
+        self.writer: Any = None
+        self.update = 0  # unknown: fairseq has not told it yet, or it is written
+        self.begun = False
+        watch_optimizers(self)
+
+    def before_step(self, optimizer: Optimizer, scale: float) -> None:
+        """Write this update's norms, once, if they are due.
+
+        Args:
+            optimizer: the one that is about to step; its gradients are ``scale`` times too large.
+            scale: what the optimizer itself divides by.
+        """
+        due = self.update == 1 or self.update % self.every == 0
+        if self.update and due and is_first_process():
+            factor = self.factor(optimizer)
+            if factor is not None:
+                self.write(block_norms(self.blocks, factor / scale))
+                self.update = 0
+
+    def factor(self, optimizer: Optimizer) -> Optional[float]:
+        """What the model's gradients have to be multiplied by to be the optimizer's.
+
+        With ``--fp16`` the optimizer has copies of its own, made from the model's gradients, which
+        themselves stay multiplied by the loss scale and the number of tokens.
+
+        Returns:
+            1 for an optimizer of the model's own parameters; None for one of another model.
+        """
+        given = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if any(id(weight) in self.own for weight in given):
+            return 1.0
+        ours, theirs = total_norm(self.parameters), total_norm(given)
+        same_size = sum(w.numel() for w in given) >= sum(w.numel() for w in self.parameters)
+        return theirs / ours if same_size and ours > 0 else None
+
+    def write(self, norms: List[float]) -> None:
+        """Append the norms of this update to the file, and to TensorBoard where it is on."""
+        if not self.begun:
+            self.begin()
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows(
+                (self.update, block.stack, block.k, block.layer, block.part, f"{norm:.6g}")
+                for block, norm in zip(self.blocks, norms)
+            )
+        if self.writer is not None:
+            for block, norm in zip(self.blocks, norms):
+                tag = f"block_gradients/{block.stack}/{block.k:03d}_{block.part}"
+                self.writer.add_scalar(tag, norm, self.update)
+            self.writer.flush()
+
+    def begin(self) -> None:
+        """Keep of an earlier run what lies before this update; write the head."""
+        kept = rows_before(self.path, self.update)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(FILE + ".unfinished")
+        with unfinished.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([COLUMNS, *kept])
+        os.replace(unfinished, self.path)
+        if self.tensorboard:
+            self.writer = tensorboard_writer(self.tensorboard, self.update)
+        self.begun = True
+
+
+def watch_optimizers(log: GradientLog) -> None:
+    """Call ``log.before_step`` before any optimizer's step, for as long as the log lives."""
+    reference = weakref.ref(log)
+
+    def hook(optimizer: Optimizer, args: Tuple, kwargs: Dict[str, Any]) -> None:
+        alive = reference()
+        if alive is not None:
+            alive.before_step(optimizer, kwargs.get("scale", 1.0))
+
+    weakref.finalize(log, register_optimizer_step_pre_hook(hook).remove)
+
+
+def block_norms(blocks: List[Block], factor: float) -> List[float]:
+    """Each block's gradient norm times the factor; one copy from the device for all."""
+    grads = [[w.grad for w in block.weights.values() if w.grad is not None] for block in blocks]
+    flat = [grad for block in grads for grad in block]
+    if not flat:
+        return [0.0] * len(blocks)
+    norms = iter(norms_of(flat).tolist())
+    return [math.hypot(*(next(norms) for _ in block)) * factor for block in grads]
+
+
+def total_norm(weights: List[Tensor]) -> float:
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    return norms_of(grads).norm().item() if grads else 0.0
+
+
+def norms_of(tensors: List[Tensor]) -> Tensor:
+    """The norm of each tensor, summed in float32 or wider."""
+    wide = torch.promote_types(tensors[0].dtype, torch.float32)
+    return torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))
+
+
+def rows_before(path: Path, update: int) -> List[List[str]]:
+    """Rows of earlier updates; a resumed run writes those after its checkpoint anew."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.reader(stream) if len(row) == len(COLUMNS)]
+    return [row for row in rows if row[0].isdigit() and int(row[0]) < update]
+
+
+def is_first_process() -> bool:
+    """Gradients are equal on all processes by now; one of them writes."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or (
+        distributed.get_rank() == 0
+    )
+
+
+def tensorboard_writer(folder: str, update: int) -> Any:
+    """A writer beside fairseq's own, or None where TensorBoard is not installed (fairseq says so).
+
+    Args:
+        folder: fairseq's ``--tensorboard-logdir``.
+        update: curves of an earlier run are cut off here.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(os.path.join(folder, "block_gradients"), purge_step=update)
