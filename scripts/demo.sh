@@ -7,8 +7,7 @@
 # Run again it keeps what is done; interrupted anywhere, it goes on from there. Settings:
 #   RESDUAL_DEMO_DIR      where everything goes        (default: runs/quickstart in the repository)
 #   RESDUAL_DEMO_MINUTES  minutes after which training ends at the latest    (default: 7)
-#   RESDUAL_DEMO_UPDATES  training updates (default: what the machine is sure to do in those minutes,
-#                         by a short measurement; the learning rate falls to 0 over them)
+#   RESDUAL_DEMO_UPDATES  training updates      (default: what the machine does in those minutes)
 #   RESDUAL_DEMO_WHEEL    a homeassistant 2026.11.0 wheel on disk     (default: pip fetches it)
 #   RESDUAL_VENV, RESDUAL_PYTHON: see scripts/environment.sh
 set -euo pipefail
@@ -69,10 +68,12 @@ prepare() {
         ${RESDUAL_DEMO_WHEEL:+--wheel "$RESDUAL_DEMO_WHEEL"}
 }
 
-# fit UPDATES OPTION...: train for that many updates.
+# fit STEADY LAST OPTION...: train until update LAST, with a learning rate that falls to 0 from
+# update STEADY on.
 fit() {
-    local updates="$1"
-    shift
+    local steady="$1" last="$2"
+    shift 2
+    mend_checkpoint
     run_fairseq fairseq-train "$DATA/data-bin" --source-lang de --target-lang en \
         --user-dir resdual_fairseq --arch resdual_transformer --residual-alpha 0 \
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
@@ -80,17 +81,12 @@ fit() {
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
         --criterion cross_entropy \
         --optimizer fused_adam --adam-betas '(0.9, 0.98)' --lr 3e-3 \
-        --lr-scheduler polynomial_decay --warmup-updates 200 --total-num-update "$updates" \
-        --max-update "$updates" --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
-        --num-workers 0 --data-buffer-size 0 "$@"
-}
-
-# Write into the run's folder how many updates this machine does in the given minutes; a quarter is
-# left for validation, checkpoints, the start, and for what else the machine has to do.
-measure() {
-    fit 60 --no-save --disable-validation --log-format json --log-interval 20 |
-        tee "$RUN/speed.log"
-    python examples/quickstart/updates_in.py "$RUN/speed.log" "$MINUTES" "$RUN/updates-in-$MINUTES"
+        --lr-scheduler polynomial_decay --warmup-updates "$steady" --total-num-update "$last" \
+        --max-update "$last" --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
+        --num-workers 0 --data-buffer-size 0 \
+        --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
+        --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
+        --max-tokens-valid 4000 --log-format simple --log-interval 50 "$@"
 }
 
 # mend_checkpoint: fairseq copies its newest checkpoint to checkpoint_last.pt; a copy that a kill cut
@@ -111,15 +107,31 @@ mend_checkpoint() {
     rm "$last"
 }
 
+# At a steady rate for two thirds of the time ...
 train() {
-    mend_checkpoint
-    fit "$UPDATES" --stop-time-hours "$(hours "$MINUTES")" \
-        --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
-        --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
-        --max-tokens-valid 4000 --log-format simple --log-interval 50
+    if [ -n "$UPDATES" ]; then
+        fit 200 1000000 --max-update $((UPDATES * 2 / 3 + 1))
+    else
+        fit 200 1000000 --stop-time-hours "$(hours "$MINUTES * 2 / 3")"
+    fi
 }
 
-hours() { python -c 'import sys; print(round(float(sys.argv[1]) / 60, 5))' "$1"; }
+# ... then with a rate that falls to 0 over as many updates as the speed so far lets expect.
+cool_down() {
+    local steady last
+    [ -e "$MODEL/cooldown" ] ||
+        run python examples/quickstart/cooldown.py "$MODEL/checkpoint_last.pt" \
+            "$(minutes "$MINUTES / 3")" "$MODEL/cooldown"
+    read -r steady last <"$MODEL/cooldown"
+    if [ -n "$UPDATES" ]; then
+        fit "$steady" "$UPDATES"
+    else
+        fit "$steady" "$last" --stop-time-hours "$(hours "$MINUTES")"
+    fi
+}
+
+minutes() { python -c "print(round($1, 3))"; }
+hours() { python -c "print(round(($1) / 60, 5))"; }
 
 translate() {
     rm -rf "$OUT.unfinished"
@@ -146,17 +158,11 @@ say "prepare"
 began=$(date +%s)
 prepare
 [ -e "$DATA/prepare.seconds" ] || echo $(($(date +%s) - began)) >"$DATA/prepare.seconds"
-if [ -z "$UPDATES" ]; then
-    if [ ! -e "$RUN/updates-in-$MINUTES" ]; then
-        say "measure"
-        measure
-    fi
-    UPDATES="$(cat "$RUN/updates-in-$MINUTES")"
-fi
-MODEL="$RUN/model-$UPDATES"
+MODEL="$RUN/model-${UPDATES:-$MINUTES-minutes}"
 OUT="$MODEL/test"
 mkdir -p "$MODEL"
 stage train train
+stage cool-down cool_down
 stage translate translate
 stage score score
 

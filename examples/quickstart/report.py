@@ -48,7 +48,7 @@ def signature(score: dict[str, Any]) -> str:
 def stage_lines(data: Path, model: Path) -> list[str]:
     """Seconds of each stage of the demo."""
     stages = [(data / "prepare.seconds")] + [
-        model / f"{name}.seconds" for name in ("train", "translate", "score")
+        model / f"{name}.seconds" for name in ("train", "cool-down", "translate", "score")
     ]
     return [f"{path.stem:<10} {path.read_text().strip():>5} s" for path in stages]
 
