@@ -29,7 +29,7 @@ from .layers import (
 )
 from .options import add_model_options, residual_options, settle_options
 from .residual import build_residual
-from .state_dicts import ClosingNormUpgrade, explain_misfit
+from .state_dicts import ClosingNormUpgrade, ExplainedMisfit
 
 MODEL = "resdual_transformer"
 
@@ -252,7 +252,7 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
 
 @register_model(MODEL)
-class ResDualTransformerModel(TransformerModel):
+class ResDualTransformerModel(ExplainedMisfit, TransformerModel):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual
@@ -281,17 +281,6 @@ class ResDualTransformerModel(TransformerModel):
             args = Namespace(**{key: args[key] for key in args})
         settle_options(args)
         return super().build_model(args, task)
-
-    def load_state_dict(self, state_dict: Dict[str, Tensor], *args: Any, **options: Any) -> Any:
-        """Load weights, as fairseq's models do.
-
-        Raises:
-            ArchitectureError: they are of another architecture.
-        """
-        try:
-            return super().load_state_dict(state_dict, *args, **options)
-        except RuntimeError as error:
-            raise explain_misfit(self, state_dict, error) from error
 
     @classmethod
     def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> ResDualEncoder:
