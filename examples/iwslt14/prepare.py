@@ -43,6 +43,7 @@ CORPUS = Corpus(
     pairs={"": ("de", "en")},
     read=read,
     vocabulary=10000,
+    cleaned=("train", "valid"),
     lowercase=True,
     longest=175,
 )

@@ -93,9 +93,14 @@ def references(data: Path, source: str, target: str) -> Path:
 def score(source: str, target: str, lines: list[str], reference: list[str]) -> Row:
     """sacreBLEU's BLEU and chrF of one direction."""
     bleu, chrf = BLEU(tokenize=TOKENIZERS.get(target, "13a")), CHRF()
-    scores = [metric.corpus_score(lines, [reference]).score for metric in (bleu, chrf)]
     return Row(
-        source, target, len(lines), *scores, str(bleu.get_signature()), str(chrf.get_signature())
+        source=source,
+        target=target,
+        lines=len(lines),
+        bleu=bleu.corpus_score(lines, [reference]).score,
+        chrf=chrf.corpus_score(lines, [reference]).score,
+        bleu_signature=str(bleu.get_signature()),
+        chrf_signature=str(chrf.get_signature()),
     )
 
 

@@ -47,8 +47,9 @@ class Corpus:
             valid and test of one pair after the other.
         vocabulary: symbols of the joint BPE.
         lowercase: whether the text is lower-cased, as the published scores were.
-        longest: training pairs with a side of more words are dropped.
-        ratio: training pairs are dropped where one side has more than so many times the words.
+        longest: pairs with a side of more words are dropped.
+        ratio: pairs are dropped where one side has more than so many times the other's words.
+        cleaned: the splits that these limits hold for; published ones are best left whole.
         choose: whether --languages may pick some of the pairs.
         recipe: raised whenever the same options would give other files than before.
     """
@@ -61,6 +62,7 @@ class Corpus:
     lowercase: bool = False
     longest: int = 250
     ratio: float = 1.5
+    cleaned: Sequence[str] = ("train",)
     choose: bool = False
     recipe: int = 1
 
@@ -138,7 +140,7 @@ def make_text(
                 kept = [
                     pair
                     for pair in splits[split]
-                    if split == "test" or is_clean(pair, corpus.longest, corpus.ratio)
+                    if split not in corpus.cleaned or is_clean(pair, corpus.longest, corpus.ratio)
                 ]
                 if not kept:
                     raise PrepareError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 
 from run_steps import PrepareError, say, sha256
@@ -98,18 +98,17 @@ def download(address: str, partial: Path) -> None:
         raise PrepareError(unreachable(address, getattr(error, "reason", error))) from error
 
 
-def receive(response: object, partial: Path, start: int) -> None:
+def receive(response: HTTPResponse, partial: Path, start: int) -> None:
     """Append a response's bytes to what is there, from byte `start` on.
 
     Raises OSError when the connection ends early.
     """
-    headers: Mapping[str, str] = response.headers  # type: ignore[attr-defined]
-    length = headers.get("Content-Length")
+    length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
     done, shown = start, start
     with partial.open("r+b" if start else "wb") as stream:
         stream.seek(start)
-        for block in iter(lambda: response.read(BLOCK), b""):  # type: ignore[attr-defined]
+        for block in iter(lambda: response.read(BLOCK), b""):
             stream.write(block)
             done += len(block)
             if done - shown >= SHOW_EVERY:

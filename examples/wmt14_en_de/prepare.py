@@ -51,6 +51,7 @@ CORPUS = Corpus(
     pairs={"": ("en", "de")},
     read=read,
     vocabulary=40000,
+    cleaned=("train", "valid"),
 )
 
 if __name__ == "__main__":
