@@ -86,5 +86,9 @@ def test_train_validate_and_translate_every_direction(
         found = hypotheses(output)
         assert len(found) == TEST_LINES
         lines = [line.split("\t") for line in output.split("\n") if line.startswith("T-")]
+        pair_file = "en-" + (target if source == "en" else source)
+        text = (three_languages.parent / f"test.{pair_file}.{target}").read_text().splitlines()
+        # Numbers are those of the lines, by which score.py puts translations in order.
+        assert {int(name[2:]): line for name, line in lines} == dict(enumerate(text))
         right = sum(found[int(name[2:])] == text for name, text in lines)
         assert right > TEST_LINES / 2, pair
