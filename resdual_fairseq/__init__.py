@@ -1,7 +1,7 @@
 """ResiDual, the Transformer with dual residual connections, as a plugin of fairseq.
 
 ``fairseq-train --user-dir resdual_fairseq --arch resdual_transformer`` imports this package, which
-registers the model and its presets.
+registers the models and their presets.
 """
 
 from . import compat, errors
@@ -13,8 +13,8 @@ compat.check_versions()
 compat.trust_checkpoint_options()
 compat.explain_broken_checkpoints()
 
-from . import architectures, optimizer, transformer  # noqa: E402
+from . import architectures, language_model, optimizer, transformer  # noqa: E402
 
 compat.offer_in_help(transformer.ResDualTransformerModel.add_args)
 
-__all__ = ["__version__", "architectures", "optimizer", "transformer"]
+__all__ = ["__version__", "architectures", "language_model", "optimizer", "transformer"]

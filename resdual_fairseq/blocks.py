@@ -42,14 +42,15 @@ class Block:
 
 
 def blocks_of(model: Any) -> List[Block]:
-    """The blocks of an encoder-decoder model, encoder first, k = 1 .. N in each stack.
+    """The blocks of a model, encoder (if there is one) first, k = 1 .. N in each stack.
 
     Args:
-        model: a ``resdual_transformer``.
+        model: a model of this package.
     """
     return [
         block
         for stack in STACKS
+        if hasattr(model, stack)
         for index, layer in enumerate(getattr(model, stack).layers.children())
         for block in blocks_of_layer(layer, stack, index)
     ]

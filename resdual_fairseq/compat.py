@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -186,6 +187,34 @@ def offer_in_help(add_model_options: Callable[[argparse.ArgumentParser], None]) 
         return group
 
     options.add_model_args = add_arch_and_options
+
+
+def with_names(method: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+    """A function of fairseq's that finds these names in place of its module's.
+
+    For a method that builds a class of its module by name; the module itself is not changed.
+
+    Args:
+        method: a function, or a class method as its class gives it.
+        names: what to find instead; each has to be a name that the function reads.
+
+    Raises:
+        ResDualError: this fairseq's function does not read such a name.
+    """
+    function = getattr(method, "__func__", method)
+    for name in names:
+        if name not in function.__code__.co_names:
+            raise ResDualError(
+                f"{function.__qualname__} of this fairseq does not build a {name}; install the "
+                "version that the README's compatibility table names"
+            )
+    return types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
 
 
 def help_group(container: Any, title: str, description: str) -> Any:

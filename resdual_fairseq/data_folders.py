@@ -15,6 +15,9 @@ INDEX_HEAD = struct.Struct("<9sQBQ")
 INDEX_MARK = b"MMIDIDX\x00\x00"
 INDEX_BYTES_PER_SENTENCE = 4 + 8
 
+DICTIONARIES = {"translation": "dict.*.txt", "language_modeling": "dict.txt"}
+"""The tasks whose data folders are checked, and what they call a dictionary."""
+
 
 def check_data_folders(args: Namespace) -> None:
     """Raise where a folder of ``DATA``, its dictionaries or a split to train on is not there.
@@ -34,12 +37,13 @@ def check_data_folders(args: Namespace) -> None:
                 f"data folder {folder} does not exist; make it with fairseq-preprocess "
                 f"--destdir {folder}"
             )
-    if getattr(args, "task", None) == "translation":
+    dictionary = DICTIONARIES.get(getattr(args, "task", ""))
+    if dictionary is not None:
         for folder in folders:
-            if not any(folder.glob("dict.*.txt")):
+            if not any(folder.glob(dictionary)):
                 raise ResDualError(
-                    f"data folder {folder} holds no dict.*.txt, so it is not a finished data-bin; "
-                    f"make it with fairseq-preprocess --destdir {folder}"
+                    f"data folder {folder} holds no {dictionary}, so it is not a finished "
+                    f"data-bin; make it with fairseq-preprocess --destdir {folder}"
                 )
         for split in splits_to_load(args):
             check_split(folders, split)

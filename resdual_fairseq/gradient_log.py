@@ -49,6 +49,27 @@ def check_gradient_log(args: Any) -> None:
         )
 
 
+class LogsBlockGradients:
+    """A model with ``--log-block-gradients``; comes before fairseq's model class.
+
+    ``cfg`` are its options.
+    """
+
+    gradient_log = None
+
+    def train(self: Any, mode: bool = True) -> Any:
+        """fairseq's trainer calls this before every update, its generator never with True."""
+        if mode and self.gradient_log is None and getattr(self.cfg, "log_block_gradients", False):
+            self.gradient_log = GradientLog(self, self.cfg)
+        return super().train(mode)  # type: ignore[misc]
+
+    def set_num_updates(self: Any, num_updates: int) -> None:
+        """fairseq's task calls this before every forward pass of a training."""
+        super().set_num_updates(num_updates)  # type: ignore[misc]
+        if self.gradient_log is not None:
+            self.gradient_log.update = num_updates + 1
+
+
 class GradientLog:
     """Writes the gradient norm of each block at update 1 and at every ``every``-th.
 
@@ -56,7 +77,7 @@ class GradientLog:
     leaves out because of an overflow writes nothing.
 
     Args:
-        model: a ``resdual_transformer`` in training.
+        model: a model of this package in training.
         args: its options.
     """
 

@@ -1,10 +1,10 @@
-"""The options that `resdual_transformer` adds to fairseq's, and which of them cannot hold."""
+"""The options that the models add to fairseq's, and which of them cannot hold."""
 
 import difflib
 import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
-from typing import Any, Iterable, Set, Union
+from typing import Any, Iterable, Optional, Sequence, Set, Union
 
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
@@ -32,6 +32,12 @@ NORMFORMER_OPTIONS = {
     "(NormFormer)",
 }
 
+OWN_KEYS = {
+    *("residual", "residual_scale", "residual_alpha", *NORMFORMER_OPTIONS, "arch"),
+    *("log_block_gradients", "save_dir", "tensorboard_logdir"),
+}
+"""What a hydra config may say beyond the options of fairseq's model."""
+
 
 def scale_value(text: str) -> Union[float, str]:
     """Parse ``--residual-scale``: a float, or ``auto``."""
@@ -42,10 +48,14 @@ scale_value.__name__ = "float or 'auto'"
 
 
 def add_model_options(parser: ArgumentParser) -> None:
-    """Add the options, in a help group of their own."""
+    """Add the options that fairseq's ``transformer`` does not have."""
     for name, text in NORMFORMER_OPTIONS.items():
         parser.add_argument("--" + name.replace("_", "-"), action="store_true", help=text)
+    add_residual_options(parser)
 
+
+def add_residual_options(parser: ArgumentParser) -> None:
+    """Add what says how blocks are joined."""
     group = help_group(
         parser, "ResiDual", "How blocks are joined (Xie et al. 2023, arXiv 2304.14802)."
     )
@@ -82,11 +92,12 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
 
 
-def settle_options(args: Any) -> None:
+def settle_options(args: Any, sides: Sequence[str] = ("encoder", "decoder")) -> None:
     """Fill in the residual options' defaults, check them, and tell fairseq where the norms stand.
 
     Args:
         args: a namespace or hydra config, changed in place.
+        sides: the stacks that the model has.
 
     Raises:
         ResDualError: an option that cannot hold.
@@ -107,8 +118,8 @@ def settle_options(args: Any) -> None:
         keep = getattr(args, name, None)
         if keep and not isinstance(keep, str):  # fairseq parses a list, then expects "0,2"
             setattr(args, name, ",".join(str(layer) for layer in keep))
-    args.encoder_normalize_before = RESIDUALS[args.residual].norms_blocks_input
-    args.decoder_normalize_before = RESIDUALS[args.residual].norms_blocks_input
+    for side in sides:
+        setattr(args, f"{side}_normalize_before", RESIDUALS[args.residual].norms_blocks_input)
 
 
 def set_defaults(args: Any, **defaults: Any) -> None:
@@ -198,28 +209,31 @@ def check_widths(args: Any) -> None:
         )
 
 
-def check_command_line(args: Any) -> None:
+def check_command_line(
+    args: Any, model: str = "resdual_transformer", known: Optional[Set[str]] = None
+) -> None:
     """Raise on what is wrong before anything is loaded.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
+        model: whose options they are, as the user calls it.
+        known: names of all options that it has; by default those of the encoder-decoder.
     """
     if isinstance(args, Namespace):
         if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
             check_data_folders(args)
             check_resumed(args)
     else:
-        check_config_keys(args)
+        check_config_keys(args, model, known_config_keys() if known is None else known)
 
 
-def check_config_keys(config: Iterable[str]) -> None:
+def check_config_keys(config: Iterable[str], model: str, known: Set[str]) -> None:
     """Raise on a key of a hydra config's ``model`` part that is no option of the model."""
-    known = known_config_keys()
     for key in config:
         if not key.startswith("_") and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see the README's options table"
-            raise ResDualError(f"model.{key} is not an option of resdual_transformer; {hint}")
+            raise ResDualError(f"model.{key} is not an option of {model}; {hint}")
 
 
 def known_config_keys() -> Set[str]:
@@ -229,11 +243,9 @@ def known_config_keys() -> Set[str]:
         "decoder": DecoderConfig,
         "quant_noise": QuantNoiseConfig,
     }
-    own = {"residual", "residual_scale", "residual_alpha", *NORMFORMER_OPTIONS, "arch"}
-    own |= {"log_block_gradients", "save_dir", "tensorboard_logdir"}
     flat = {field.name for field in fields(TransformerConfig)} - set(nested)
     parts = {f"{part}_{field.name}" for part, cls in nested.items() for field in fields(cls)}
-    return own | flat | parts
+    return OWN_KEYS | flat | parts
 
 
 def is_number(value: Any) -> bool:

@@ -34,6 +34,23 @@ class ClosingNormUpgrade:
         return state_dict
 
 
+class ExplainedMisfit:
+    """A model that tells how weights misfit; comes before fairseq's model class."""
+
+    def load_state_dict(
+        self: Any, state_dict: Dict[str, Tensor], *args: Any, **options: Any
+    ) -> Any:
+        """Load weights, as fairseq's models do.
+
+        Raises:
+            ArchitectureError: they are of another architecture.
+        """
+        try:
+            return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise explain_misfit(self, state_dict, error) from error
+
+
 def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
     """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from . import decoding
 from .encoder_output import ReorderedOutput
-from .gradient_log import GradientLog
+from .gradient_log import LogsBlockGradients
 from .layers import (
     DECODER_BLOCKS,
     ENCODER_BLOCKS,
@@ -32,7 +32,7 @@ from .layers import (
 )
 from .options import add_model_options, residual_options, settle_options
 from .residual import build_residual
-from .state_dicts import ClosingNormUpgrade, explain_misfit
+from .state_dicts import ClosingNormUpgrade, ExplainedMisfit
 
 MODEL = "resdual_transformer"
 
@@ -306,14 +306,12 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
 
 @register_model(MODEL)
-class ResDualTransformerModel(TransformerModel):
+class ResDualTransformerModel(LogsBlockGradients, ExplainedMisfit, TransformerModel):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual
     post`` or ``pre`` it computes what fairseq's ``transformer`` computes on the same weights.
     """
-
-    gradient_log: Optional[GradientLog] = None
 
     @classmethod
     def hub_models(cls) -> Dict[str, str]:
@@ -337,29 +335,6 @@ class ResDualTransformerModel(TransformerModel):
             args = Namespace(**{key: args[key] for key in args})
         settle_options(args)
         return super().build_model(args, task)
-
-    def train(self, mode: bool = True) -> "ResDualTransformerModel":
-        """fairseq's trainer calls this before every update, its generator never with True."""
-        if mode and self.gradient_log is None and getattr(self.cfg, "log_block_gradients", False):
-            self.gradient_log = GradientLog(self, self.cfg)
-        return super().train(mode)
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """fairseq's task calls this before every forward pass of a training."""
-        super().set_num_updates(num_updates)
-        if self.gradient_log is not None:
-            self.gradient_log.update = num_updates + 1
-
-    def load_state_dict(self, state_dict: Dict[str, Tensor], *args: Any, **options: Any) -> Any:
-        """Load weights, as fairseq's models do.
-
-        Raises:
-            ArchitectureError: they are of another architecture.
-        """
-        try:
-            return super().load_state_dict(state_dict, *args, **options)
-        except RuntimeError as error:
-            raise explain_misfit(self, state_dict, error) from error
 
     @classmethod
     def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> ResDualEncoder:

@@ -50,13 +50,20 @@ def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary
 
     Raises PrepareError when the vocabulary has no room for more than single characters.
     """
-    training = [tokenized / f"train.{language}" for language in languages]
+    learn_bpe_of([tokenized / f"train.{language}" for language in languages], codes, vocabulary)
+
+
+def learn_bpe_of(training: Sequence[Path], codes: Path, vocabulary: int) -> None:
+    """Learn one BPE on these files, of about `vocabulary` symbols.
+
+    Raises PrepareError when the vocabulary has no room for more than single characters.
+    """
     check_vocabulary(training, vocabulary)
     partial = codes.with_name(codes.name + TEMPORARY)
     command = [tool("subword-nmt"), "learn-joint-bpe-and-vocab", "--total-symbols"]
     command += ["--symbols", str(vocabulary), "--input", *map(str, training)]
     # The tool insists on lists of the vocabulary; nothing reads them, since every subword is kept.
-    command += ["--output", str(partial), "--write-vocabulary", os.devnull, os.devnull]
+    command += ["--output", str(partial), "--write-vocabulary", *[os.devnull] * len(training)]
     run(command, partial)
     os.replace(partial, codes)
 
@@ -74,10 +81,15 @@ def apply_bpe(tokenized: Path, bpe: Path, codes: Path, languages: Sequence[str])
 
 def binarize(bpe: Path, data_bin: Path, languages: Sequence[str]) -> None:
     """Write the folder that fairseq-train reads, with one dictionary for both languages."""
-    source, target = languages
     with building(data_bin) as folder:
-        command = [tool("fairseq-preprocess"), "--source-lang", source, "--target-lang", target]
-        for split in SPLITS:
-            command += [f"--{split}pref", str(bpe / split)]
-        command += ["--destdir", str(folder), "--joined-dictionary", "--workers", "1"]
-        run(command, folder)
+        binarize_into(folder, bpe, languages, "--joined-dictionary")
+
+
+def binarize_into(folder: Path, bpe: Path, languages: Sequence[str], *dictionaries: str) -> None:
+    """Add one pair of languages to a folder being built; `dictionaries` are fairseq's options."""
+    source, target = languages
+    command = [tool("fairseq-preprocess"), "--source-lang", source, "--target-lang", target]
+    for split in SPLITS:
+        command += [f"--{split}pref", str(bpe / split)]
+    command += ["--destdir", str(folder), *dictionaries, "--workers", "1"]
+    run(command, folder)

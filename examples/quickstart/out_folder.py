@@ -76,17 +76,17 @@ def packages() -> dict[str, str]:
     return found
 
 
-def counts(out: Path, languages: Sequence[str]) -> dict[str, Any]:
-    """Lines, words (clean text) and tokens (BPE) of every split."""
+def counts(out: Path, languages: Sequence[str], pair: str = "") -> dict[str, Any]:
+    """Lines, words (clean text) and tokens (BPE) of every split; `pair` is their subfolder."""
     table: dict[str, Any] = {}
     for split in SPLITS:
         row: dict[str, Any] = {"lines": 0, "words": {}, "tokens": {}}
         for language in languages:
             name = f"{split}.{language}"
-            lines = read_lines(out / "text" / name)
+            lines = read_lines(out / "text" / pair / name)
             row["lines"] = len(lines)
             row["words"][language] = sum(len(line.split()) for line in lines)
-            encoded = read_lines(out / "bpe" / name)
+            encoded = read_lines(out / "bpe" / pair / name)
             row["tokens"][language] = sum(len(line.split()) for line in encoded)
         table[split] = row
     return table
@@ -96,7 +96,7 @@ def checksums(out: Path) -> dict[str, str]:
     """The SHA-256 of every file of the result, by its path in the folder."""
     files = [out / "bpe.codes"]
     for folder in ("text", "bpe", "data-bin"):
-        files += sorted((out / folder).iterdir())
+        files += sorted(path for path in (out / folder).rglob("*") if path.is_file())
     # The log of fairseq-preprocess names temporary folders and the time.
     return {str(path.relative_to(out)): sha256(path) for path in files if path.suffix != ".log"}
 

@@ -39,9 +39,10 @@ from run_steps import (
     PrepareError,
     alone,
     building,
-    discard,
+    exit_status,
     say,
     sha256,
+    take_steps,
     write_lines,
     write_whole,
 )
@@ -143,12 +144,7 @@ def prepare(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         (data_bin, lambda: encode_text.binarize(bpe, data_bin, names)),
         (out / MANIFEST, lambda: write_manifest(out, settings, names)),
     ]
-    done = next((i for i, (result, _) in enumerate(steps) if not result.exists()), len(steps))
-    for result, _ in reversed(steps[done:]):
-        discard(result)
-    for _, step in steps[done:]:
-        step()
-    if done == len(steps):
+    if not take_steps(steps):
         say(f"already prepared with these settings: {data_bin}")
     print_summary(out, names)
 
@@ -158,23 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(__doc__).parse_args(arguments)
     # The commands that are echoed are to work from any folder.
     options.out = options.out.absolute()
-    try:
+
+    def work() -> None:
         refuse_contradictions(options)
         settings = settings_of(options)
         with alone(options.out / ".lock"):
             open_folder(options.out, settings, options.force)
             prepare(options, settings)
-    except PrepareError as error:
-        message = str(error)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror}; put it right and run again, what is done stays"
-    except KeyboardInterrupt:
-        message = "interrupted; run the same command again to go on"
-    else:
-        return 0
-    print(f"prepare.py: error: {message}", file=sys.stderr)
-    return 1
+
+    return exit_status("prepare.py", work)
 
 
 if __name__ == "__main__":

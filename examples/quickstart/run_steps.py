@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,3 +138,33 @@ def alone(lock: Path) -> Iterator[None]:
             say(f"waiting for another run in {lock.parent} to end")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def take_steps(steps: Sequence[tuple[Path, Callable[[], None]]]) -> bool:
+    """Take every step from the first whose result is not there, in order.
+
+    Results of later steps are discarded before, the last one first. Returns whether any was taken.
+    """
+    done = next((i for i, (result, _) in enumerate(steps) if not result.exists()), len(steps))
+    for result, _ in reversed(steps[done:]):
+        discard(result)
+    for _, step in steps[done:]:
+        step()
+    return done < len(steps)
+
+
+def exit_status(name: str, work: Callable[[], None]) -> int:
+    """Do the work of the command `name`; what the user can put right ends in one sentence."""
+    try:
+        work()
+    except PrepareError as error:
+        message = str(error)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}{error.strerror}; put it right and run again, what is done stays"
+    except KeyboardInterrupt:
+        message = "interrupted; run the same command again to go on"
+    else:
+        return 0
+    print(f"{name}: error: {message}", file=sys.stderr)
+    return 1

@@ -75,6 +75,6 @@ def test_an_empty_split(data_bin: Path) -> None:
 
 
 def test_other_tasks_have_folders_of_their_own_kind(tmp_path: Path) -> None:
-    check(tmp_path, task="language_modeling")
+    check(tmp_path, task="translation_multi_simple_epoch")
     with pytest.raises(ResDualError, match="does not exist"):
-        check(tmp_path / "none", task="language_modeling")
+        check(tmp_path / "none", task="translation_multi_simple_epoch")

@@ -1,0 +1,181 @@
+"""Protects language models on the command line: train, resume, evaluate, generate, hydra."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.commands import PLUGIN, ROOT, hypotheses, run
+
+from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.language_model import ResDualLanguageModel
+
+pytestmark = pytest.mark.slow
+SENTENCES = 400
+TASK = ("--task", "language_modeling", "--user-dir", PLUGIN, "--tokens-per-sample", 32)
+
+
+def train(data: Path, folder: Path, *options: object, **ends: Any) -> str:
+    return run(
+        "fairseq-train", data, *TASK, "--arch", "resdual_transformer_lm_gpt2_tiny",
+        "--sample-break-mode", "eos", "--decoder-attention-heads", 2, "--dropout", 0,
+        "--attention-dropout", 0, "--optimizer", "adam", "--lr", "5e-3", "--max-tokens", 1000,
+        "--seed", 1, "--required-batch-size-multiple", 1, "--log-format", "json",
+        "--log-interval", 1, "--no-epoch-checkpoints", "--num-workers", 0,
+        "--data-buffer-size", 0, "--save-dir", folder, *options, **ends,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data-bin of lines that count: `c d e f`."""
+    folder = tmp_path_factory.mktemp("counting")
+    letters = "abcdefghijkl"
+    for split in ("train", "valid", "test"):
+        lines = [letters[i % 8 : i % 8 + 2 + i % 4] for i in range(SENTENCES)]
+        (folder / split).write_text("".join(" ".join(line) + "\n" for line in lines))
+    run(
+        "fairseq-preprocess", "--only-source", "--trainpref", folder / "train",
+        "--validpref", folder / "valid", "--testpref", folder / "test",
+        "--destdir", folder / "data-bin",
+    )  # fmt: skip
+    return folder / "data-bin"
+
+
+@pytest.fixture(scope="module")
+def counter(counting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that has learned to count."""
+    folder = tmp_path_factory.mktemp("counter")
+    train(counting, folder, "--max-update", 60)
+    return folder
+
+
+def perplexity(data: Path, checkpoint: Path, *options: object) -> float:
+    output = run(
+        "fairseq-eval-lm", data, "--user-dir", PLUGIN, "--path", checkpoint, "--gen-subset",
+        "test", "--required-batch-size-multiple", 1, "--max-tokens", 2000, *options,
+    )  # fmt: skip
+    return float(re.findall(r"Perplexity: ([0-9.]+)", output)[-1])
+
+
+def test_it_learns_and_evaluates(counting: Path, counter: Path) -> None:
+    options = ("--sample-break-mode", "eos", "--tokens-per-sample", 32)
+    # Where each line starts and ends is chance: four lengths, eight first letters.
+    assert perplexity(counting, counter / "checkpoint_last.pt", *options) < 4
+    assert perplexity(counting, counter / "checkpoint_last.pt", "--context-window", 4) < 40
+
+
+def test_it_goes_on_where_it_stopped_and_only_as_it_began(counting: Path, tmp_path: Path) -> None:
+    losses = []
+    for folder, parts in (("whole", [6]), ("parts", [3, 6])):
+        for updates in parts:
+            output = train(counting, tmp_path / folder, "--max-update", updates)
+        found = [json.loads(line) for line in re.findall(r"\{\"epoch.*\}", output)]
+        losses.append({row["num_updates"]: row["loss"] for row in found if "loss" in row})
+    assert losses[0]["6"] == losses[1]["6"]
+    assert "1" not in losses[1]
+    weights = [
+        load_whole_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"]
+        for name in ("whole", "parts")
+    ]
+    for key, value in weights[0].items():
+        # A bias of all keys changes no attention: Adam moves it by rounding alone.
+        if not key.endswith("k_proj.bias"):
+            assert torch.allclose(value, weights[1][key], rtol=0, atol=1e-6), key
+    output = train(
+        counting, tmp_path / "parts", "--max-update", 7, "--residual", "pre", fails=True
+    )  # fmt: skip
+    assert "was trained with --residual resdual, and this command says pre" in output
+    assert "Traceback" not in output
+
+
+def test_interactive_and_generate_continue_a_line(counting: Path, counter: Path) -> None:
+    model = ("--user-dir", PLUGIN, "--task", "language_modeling", "--path",
+             counter / "checkpoint_last.pt", "--beam", 2)  # fmt: skip
+    output = run("fairseq-interactive", counting, *model, "--max-len-b", 12, text="c d e\n")
+    assert hypotheses(output)[0].startswith("c d e")
+    output = run(
+        "fairseq-generate", counting, *model, "--sample-break-mode", "eos",
+        "--required-batch-size-multiple", 1, "--max-tokens", 2000, "--prefix-size", 1,
+    )  # fmt: skip
+    assert len(hypotheses(output)) == SENTENCES
+
+
+def test_from_pretrained_scores_and_samples(counting: Path, counter: Path) -> None:
+    hub = ResDualLanguageModel.from_pretrained(
+        str(counter), checkpoint_file="checkpoint_last.pt", data_name_or_path=str(counting)
+    )
+    right, wrong = hub.score(["b c d e", "b e c d"])
+    assert right["positional_scores"].mean() > wrong["positional_scores"].mean()
+    assert hub.sample("b c", beam=1).startswith("b c")
+    again = torch.hub.load(
+        str(ROOT), "resdual_transformer_lm", str(counter), source="local",
+        checkpoint_file="checkpoint_last.pt", data_name_or_path=str(counting),
+    )  # fmt: skip
+    assert torch.equal(again.score("b c d e")["score"], right["score"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--residual post --decoder-learned-pos --share-decoder-input-output-embed "
+        "--decoder-input-dim 64 --decoder-output-dim 64",
+        "--character-embeddings --checkpoint-activations --decoder-layerdrop 0.3 "
+        "--residual-alpha 0.3 --residual-scale 0.5",
+        "--criterion adaptive_loss --adaptive-input --adaptive-input-cutoff 4,8 "
+        "--adaptive-softmax-cutoff 4,8 --tie-adaptive-weights --ddp-backend legacy_ddp",
+    ],
+)
+def test_options_of_transformer_lm_train_and_evaluate(
+    options: str, counting: Path, tmp_path: Path
+) -> None:
+    train(counting, tmp_path, "--max-update", 2, *options.split())
+    assert perplexity(counting, tmp_path / "checkpoint_last.pt", "--tokens-per-sample", 32) > 1
+
+
+def test_finetune_from_fairseqs_transformer_lm(counting: Path, tmp_path: Path) -> None:
+    train(counting, tmp_path / "host", "--arch", "transformer_lm_gpt2_tiny", "--max-update", 1)
+    origin = tmp_path / "host" / "checkpoint_last.pt"
+    output = train(
+        counting, tmp_path / "tuned", "--finetune-from-model", origin, "--lr", 1e-30,
+        "--max-update", 1,
+    )  # fmt: skip
+    assert "loading pretrained model from" in output
+    tuned = load_whole_checkpoint(tmp_path / "tuned" / "checkpoint_last.pt")["model"]
+    for key, value in load_whole_checkpoint(origin)["model"].items():
+        assert torch.allclose(tuned[key], value, rtol=0, atol=1e-20)
+
+
+@pytest.mark.parametrize("missing", ["dict.txt", "train", "everything"])
+def test_data_that_are_not_there_are_named(missing: str, counting: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    if missing != "everything":
+        data.mkdir()
+        for path in counting.iterdir():
+            if not path.name.startswith(missing):
+                (data / path.name).symlink_to(path)
+    output = train(data, tmp_path / "model", fails=True)
+    told = {"dict.txt": "holds no dict.txt", "train": "holds no train data"}
+    assert told.get(missing, "does not exist") in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("preset", ["resdual_transformer_lm", "resdual_transformer_lm_gpt2_big"])
+def test_hydra_trains_and_what_it_wrote_evaluates(
+    preset: str, counting: Path, tmp_path: Path
+) -> None:
+    sizes = ("embed_dim", "input_dim", "output_dim", "ffn_embed_dim")
+    output = run(
+        "fairseq-hydra-train", "--config-dir", PLUGIN / "config", "--config-name", preset,
+        f"common.user_dir={PLUGIN}", f"task.data={counting}", "dataset.num_workers=0",
+        "dataset.data_buffer_size=0", "task.tokens_per_sample=16", "dataset.max_tokens=64",
+        "optimization.max_update=2", "hydra.run.dir=.",
+        *(f"model.decoder_{size}=16" for size in sizes),
+        "model.decoder_attention_heads=2", cwd=tmp_path, HYDRA_FULL_ERROR="1",
+    )  # fmt: skip
+    assert "done training" in output
+    checkpoint = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    assert load_whole_checkpoint(checkpoint)["cfg"]["model"]["_name"] == preset
+    assert perplexity(counting, checkpoint, "--tokens-per-sample", 16) > 1

@@ -1,0 +1,103 @@
+"""Protects examples/multilingual as a whole: prepare, train, score, on a made-up wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.commands import run
+from helpers.quickstart import make_wheel, run_steps, wheel_texts
+from helpers.recipes import EXAMPLES
+
+pytestmark = pytest.mark.slow
+FOLDER = EXAMPLES / "multilingual"
+ENDINGS = {"de": "ist jetzt offen", "fr": "est maintenant ouverte", "en": "is open now"}
+
+
+def prepare(*options: object) -> int:
+    """The command in this process, where the made-up wheel's checksum holds."""
+    spec = importlib.util.spec_from_file_location("multilingual_prepare", FOLDER / "prepare.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+        status: int = module.main([str(option) for option in options])
+    finally:
+        sys.path[:] = path
+    return status
+
+
+@pytest.fixture()
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    texts: dict[str, Any] = {}
+    for room in range(40):
+        for language, ending in ENDINGS.items():
+            doors = {f"door{n}": f"{room} {n} {ending} {{name}}" for n in range(6)}
+            texts[f"room{room}/{language}"] = {"doors": doors}
+    path = make_wheel(tmp_path / "made-up.whl", texts)
+    monkeypatch.setattr(wheel_texts, "WHEEL_SHA256", run_steps.sha256(path))
+    return path
+
+
+def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, model = tmp_path / "data", tmp_path / "model"
+    options = ("--out", out, "--wheel", wheel, "--languages", "de", "fr", "--held-out", 4, 3,
+               "--most-lines", 12, 8, "--vocabulary", 60)  # fmt: skip
+    assert prepare(*options) == 0
+    assert prepare(*options) == 0
+    assert "already prepared with these settings" in capsys.readouterr().out
+    test_lines = [(out / "text" / f"en-{x}" / "test.en").read_text() for x in ("de", "fr")]
+    assert test_lines[0] == test_lines[1]
+    assert test_lines[0].count("\n") == 12
+    assert prepare(*options, "--vocabulary", 70) == 1
+    assert "was prepared with other settings (vocabulary: 60, now 70)" in capsys.readouterr().err
+
+    run(
+        "bash", FOLDER / "train.sh", out, model, "--max-update", 3, "--encoder-layers", 1,
+        "--decoder-layers", 1, "--encoder-embed-dim", 16, "--encoder-ffn-embed-dim", 16,
+        "--max-tokens", 300, "--num-workers", 0, "--data-buffer-size", 0,
+    )  # fmt: skip
+    score = (sys.executable, FOLDER / "score.py", "--data", out, "--model",
+             model / "checkpoint_last.pt", "--out", tmp_path / "scores", "--beam", 1)  # fmt: skip
+    output = run(*score)
+    table = (tmp_path / "scores" / "scores.md").read_text()
+    assert table.strip() in output
+    for row in ("en-de | 12", "en-fr | 12", "de-en | 12", "fr-en | 12", "average from English (2)",
+                "average to English (2)", "average all (4)", "`nrefs:1|case:mixed"):  # fmt: skip
+        assert row in table
+    assert "fairseq-generate" not in run(*score)
+    output = run(*score[:-1], 2, fails=True)
+    assert "holds translations of another model or beam; choose another --out" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--languages", "de", "de"), "'de' twice; give it once"),
+        (("--languages", "en"), "'en' makes no pair with English"),
+        (("--languages", "xx"), "the wheel has no language 'xx'"),
+        (("--languages", "de", "--held-out", "39", "1"), "no line is left for train of de"),
+    ],
+)
+def test_what_cannot_be_prepared(
+    options: tuple[str, ...], message: str, wheel: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert prepare("--out", tmp_path / "data", "--wheel", wheel, *options) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "data" / "text").exists()
+
+
+def test_score_and_train_name_what_is_missing(tmp_path: Path) -> None:
+    output = run("bash", FOLDER / "train.sh", tmp_path, tmp_path / "model", fails=True)
+    assert "holds no manifest.json; prepare it with" in output
+    model = tmp_path / "model.pt"
+    score = (sys.executable, FOLDER / "score.py", "--data", tmp_path, "--out", tmp_path / "out")
+    output = run(*score, "--model", model, fails=True)
+    assert f"--model {model} does not exist; give a checkpoint" in output
+    model.touch()
+    output = run(*score, "--model", model, fails=True)
+    assert "manifest.json does not exist; make it with" in output
