@@ -6,7 +6,7 @@
 #
 # Run again it keeps what is done; interrupted anywhere, it goes on from there. Settings:
 #   RESDUAL_DEMO_DIR      where everything goes        (default: runs/quickstart in the repository)
-#   RESDUAL_DEMO_MINUTES  minutes after which training ends at the latest    (default: 7)
+#   RESDUAL_DEMO_MINUTES  minutes after which training ends at the latest    (default: 6)
 #   RESDUAL_DEMO_UPDATES  training updates      (default: what the machine does in those minutes)
 #   RESDUAL_DEMO_WHEEL    a homeassistant 2026.11.0 wheel on disk     (default: pip fetches it)
 #   RESDUAL_VENV, RESDUAL_PYTHON: see scripts/environment.sh
@@ -22,7 +22,7 @@ STARTED=$(date +%s)
 install quickstart
 
 RUN="${RESDUAL_DEMO_DIR:-$ROOT/runs/quickstart}"
-MINUTES="${RESDUAL_DEMO_MINUTES:-7}"
+MINUTES="${RESDUAL_DEMO_MINUTES:-6}"
 UPDATES="${RESDUAL_DEMO_UPDATES:-}"
 number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
 [[ "$MINUTES" =~ $number ]] ||
@@ -68,21 +68,16 @@ prepare() {
         ${RESDUAL_DEMO_WHEEL:+--wheel "$RESDUAL_DEMO_WHEEL"}
 }
 
-# fit STEADY LAST OPTION...: train until update LAST, with a learning rate that falls to 0 from
-# update STEADY on.
+# fit OPTION...: train, or go on.
 fit() {
-    local steady="$1" last="$2"
-    shift 2
     mend_checkpoint
     run_fairseq fairseq-train "$DATA/data-bin" --source-lang de --target-lang en \
         --user-dir resdual_fairseq --arch resdual_transformer --residual-alpha 0 \
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
         --encoder-embed-dim 128 --encoder-ffn-embed-dim 256 \
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
-        --criterion cross_entropy \
-        --optimizer fused_adam --adam-betas '(0.9, 0.98)' --lr 3e-3 \
-        --lr-scheduler polynomial_decay --warmup-updates "$steady" --total-num-update "$last" \
-        --max-update "$last" --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
+        --criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' \
+        --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
         --num-workers 0 --data-buffer-size 0 \
         --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
@@ -107,27 +102,27 @@ mend_checkpoint() {
     rm "$last"
 }
 
-# At a steady rate for two thirds of the time ...
+# With the paper's schedule for two thirds of the time ...
 train() {
-    if [ -n "$UPDATES" ]; then
-        fit 200 1000000 --max-update $((UPDATES * 2 / 3 + 1))
-    else
-        fit 200 1000000 --stop-time-hours "$(hours "$MINUTES * 2 / 3")"
-    fi
+    local until=(--stop-time-hours "$(hours "$MINUTES * 2 / 3")")
+    [ -z "$UPDATES" ] || until=(--max-update $((UPDATES * 2 / 3 + 1)))
+    fit --lr 3e-3 --lr-scheduler inverse_sqrt --warmup-updates 200 "${until[@]}"
 }
 
 # ... then with a rate that falls to 0 over as many updates as the speed so far lets expect.
 cool_down() {
-    local steady last
+    local done last rate until=()
     [ -e "$MODEL/cooldown" ] ||
         run python examples/quickstart/cooldown.py "$MODEL/checkpoint_last.pt" \
             "$(minutes "$MINUTES / 3")" "$MODEL/cooldown"
-    read -r steady last <"$MODEL/cooldown"
+    read -r done last rate <"$MODEL/cooldown"
     if [ -n "$UPDATES" ]; then
-        fit "$steady" "$UPDATES"
+        last="$UPDATES"
     else
-        fit "$steady" "$last" --stop-time-hours "$(hours "$MINUTES")"
+        until=(--stop-time-hours "$(hours "$MINUTES")")
     fi
+    fit --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$done" \
+        --total-num-update "$last" --max-update "$last" ${until[@]+"${until[@]}"}
 }
 
 minutes() { python -c "print(round($1, 3))"; }

@@ -1,4 +1,4 @@
-"""How many updates a training that stopped can still do in some minutes, at the speed it had."""
+"""How a training that stopped goes on for some minutes: updates, by its speed, and learning rate."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ def updates_in(minutes: float, done: int, seconds: float) -> int:
     return max(LEAST, int(SHARE_OF_UPDATES * 60 * minutes * done / seconds))
 
 
-def read(checkpoint: Path) -> tuple[int, float]:
-    """The updates and seconds of training in a checkpoint of fairseq-train."""
+def read(checkpoint: Path) -> tuple[int, float, float]:
+    """The updates, the seconds and the last learning rate in a checkpoint of fairseq-train."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    updates = state["optimizer_history"][-1]["num_updates"]
-    return updates, state["extra_state"]["previous_training_time"]
+    return (
+        state["optimizer_history"][-1]["num_updates"],
+        state["extra_state"]["previous_training_time"],
+        state["last_optimizer_state"]["param_groups"][0]["lr"],
+    )
 
 
 def main() -> None:
-    """Write the number of updates done, and of those at the end."""
+    """Write the updates done, those at the end, and the learning rate between them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("minutes", type=float)
     parser.add_argument("out", type=Path, help="file to write")
     args = parser.parse_args()
     try:
-        done, seconds = read(args.checkpoint)
+        done, seconds, rate = read(args.checkpoint)
     except OSError as error:
         sys.exit(f"error: {args.checkpoint}: {error.strerror}; train first")
     last = done + updates_in(args.minutes, done, seconds)
-    print(f"{done} updates in {seconds:.0f} seconds: the learning rate falls to 0 until {last}")
-    write_whole(args.out, f"{done} {last}")
+    print(f"{done} updates in {seconds:.0f} s: the rate of {rate:.2g} falls to 0 until {last}")
+    write_whole(args.out, f"{done} {last} {rate:.6g}")
 
 
 if __name__ == "__main__":

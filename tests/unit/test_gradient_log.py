@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 import torch
+from helpers.language_models import build_lm
 from helpers.models import build, forward, sample
 from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
@@ -123,6 +124,21 @@ def test_half_precision_sums_are_wide(tmp_path: Path) -> None:
     expected = by_hand(model, backward(model, 1))
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     torch.testing.assert_close(norms(tmp_path, 1), expected, rtol=1e-5, atol=0)
+
+
+def test_a_language_model_logs_too(tmp_path: Path) -> None:
+    model = build_lm(log_block_gradients=1, save_dir=str(tmp_path)).train()
+    model.set_num_updates(0)
+    model(sample()["net_input"]["prev_output_tokens"])[0].square().mean().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    rows = written(tmp_path)
+    assert [(row["stack"], row["part"]) for row in rows] == [
+        ("decoder", part) for _ in range(3) for part in ("self_attn", "ffn")
+    ]
+    fc1, fc2 = (getattr(model.decoder.layers[2], name) for name in ("fc1", "fc2"))
+    grads = [weight.grad for fc in (fc1, fc2) for weight in fc.parameters()]
+    expected = sum(g.square().sum() for g in grads) ** 0.5
+    assert float(rows[-1]["gradient_norm"]) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_another_models_optimizer_is_not_ours(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""Time this package's model beside fairseq's `transformer`, in one process and in turns.
+
+Every figure is the median over rounds of a ratio: in each round both sides do the same work one
+after the other, so that what else the machine does meets both. Data are random; weights are
+untrained and, where hypotheses are compared, the same on both sides.
+
+    python scripts/benchmark.py --sizes 6+6x512 --what train generate --out bench.json
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.sequence_generator import SequenceGenerator
+from torch import nn
+
+import resdual_fairseq
+
+OURS, HOST = "resdual_transformer", "transformer"
+SIZES = ("4+4x128", "6+6x512", "18+18x256")
+EOS = 2
+
+
+class Task:
+    """What models, criterion and generator read of a task."""
+
+    def __init__(self, words: int) -> None:
+        self.source_dictionary = self.target_dictionary = Dictionary()
+        for number in range(words):
+            self.source_dictionary.add_symbol(f"word{number}")
+
+
+def options_of(size: str) -> Dict[str, Any]:
+    """``ENCODER+DECODERxWIDTH`` as fairseq's options."""
+    layers, width = size.split("x")
+    encoder, decoder = (int(number) for number in layers.split("+"))
+    return {
+        "encoder_layers": encoder,
+        "decoder_layers": decoder,
+        "encoder_embed_dim": int(width),
+        "encoder_ffn_embed_dim": 4 * int(width),
+        "encoder_attention_heads": max(2, int(width) // 64),
+        "decoder_attention_heads": max(2, int(width) // 64),
+        "dropout": 0.1,
+        "share_all_embeddings": True,
+        "max_source_positions": 256,
+        "max_target_positions": 256,
+    }
+
+
+def build(arch: str, task: Task, **options: Any) -> nn.Module:
+    torch.manual_seed(1)
+    args = Namespace(arch=arch, **options)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+
+
+def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
+    """Random sentences of like length (rows x length), without padding."""
+    tokens = torch.randint(4, 4 + words, (rows, length))
+    tokens[:, -1] = EOS
+    return {
+        "ntokens": tokens.numel(),
+        "net_input": {
+            "src_tokens": tokens,
+            "src_lengths": torch.full((rows,), length),
+            "prev_output_tokens": tokens.roll(1, dims=1),
+        },
+        "target": tokens,
+    }
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def in_turns(ours: Callable[[], Any], host: Callable[[], Any], rounds: int) -> Dict[str, Any]:
+    """Median seconds of both, and of ours over host's within a round, with its extremes."""
+    ours(), host()
+    pairs: List[Tuple[float, float]] = []
+    for index in range(rounds):
+        if index % 2:
+            second, first = seconds(host), seconds(ours)
+        else:
+            first, second = seconds(ours), seconds(host)
+        pairs.append((first, second))
+    ratios = [first / second for first, second in pairs]
+    return {
+        "ours_seconds": statistics.median(first for first, _ in pairs),
+        "host_seconds": statistics.median(second for _, second in pairs),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "rounds": rounds,
+    }
+
+
+def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
+    """A forward and backward pass: ResiDual over fairseq's Pre-LN."""
+    criterion = LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=0.1)
+    sample = batch(32, 24, words)
+    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+    models = [
+        build(OURS, task, **options_of(size)).train(),
+        build(HOST, task, **options_of(size), **norms).train(),
+    ]
+
+    def step(model: nn.Module) -> None:
+        model.zero_grad()
+        criterion(model, sample)[0].backward()
+
+    return in_turns(lambda: step(models[0]), lambda: step(models[1]), rounds)
+
+
+def generation(
+    size: str, task: Task, words: int, rounds: int, beam: int, rows: int
+) -> Dict[str, Any]:
+    """A search over `rows` sentences; both sides have Pre-LN's weights and find the same."""
+    options = options_of(size)
+    ours = build(OURS, task, residual="pre", **options).eval()
+    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+    host = build(HOST, task, **options, **norms).eval()
+    host.load_state_dict(ours.state_dict())
+    sample = batch(rows, 20, words)
+    found: Dict[int, Any] = {}
+
+    def search(model: nn.Module) -> None:
+        generator = SequenceGenerator(
+            [model], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
+        )
+        found[id(model)] = generator.generate([model], sample)
+
+    for model in (ours, host):
+        model.prepare_for_inference_(
+            Namespace(generation=Namespace(beam=beam, print_alignment=None))
+        )
+    figures = in_turns(lambda: search(ours), lambda: search(host), rounds)
+    figures["same_hypotheses"] = all(
+        one["tokens"].tolist() == other["tokens"].tolist()
+        for beams, others in zip(found[id(ours)], found[id(host)])
+        for one, other in zip(beams, others)
+    )
+    return figures
+
+
+def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+    task = Task(arguments.words)
+    rows: List[Dict[str, Any]] = []
+    for size in arguments.sizes:
+        common = (size, task, arguments.words, arguments.rounds)
+        plans: Dict[str, Callable[[], Dict[str, Any]]] = {}
+        if "train" in arguments.what:
+            plans["training step, ResiDual over Pre-LN"] = lambda c=common: training(*c)
+        if "generate" in arguments.what:
+            plans["beam 5, 32 sentences"] = lambda c=common: generation(*c, 5, 32)
+            plans["beam 5, one sentence"] = lambda c=common: generation(*c, 5, 1)
+            plans["greedy, one sentence"] = lambda c=common: generation(*c, 1, 1)
+        for name, plan in plans.items():
+            rows.append({"size": size, "what": name, **plan()})
+            print(line(rows[-1]), flush=True)
+    return rows
+
+
+def line(row: Dict[str, Any]) -> str:
+    same = {True: "  same hypotheses", False: "  OTHER HYPOTHESES"}.get(
+        row.get("same_hypotheses"), ""
+    )
+    return (
+        f"{row['size']:<10} {row['what']:<38} {1e3 * row['ours_seconds']:9.1f} ms "
+        f"{1e3 * row['host_seconds']:9.1f} ms   ratio {row['ratio']:.3f} "
+        f"({row['least']:.3f} to {row['most']:.3f}){same}"
+    )
+
+
+def main(words: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="N+MxWIDTH")
+    parser.add_argument(
+        "--what", nargs="+", choices=("train", "generate"), default=["train", "generate"]
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="at least 5 (default: %(default)s)")
+    parser.add_argument("--words", type=int, default=8000, help="of the dictionary")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
+    arguments = parser.parse_args(words or None)
+    torch.set_num_threads(arguments.threads)
+    machine = {
+        "machine": platform.machine(),
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "resdual_fairseq": resdual_fairseq.__version__,
+    }
+    print(json.dumps(machine), "ours, fairseq's transformer, ours over fairseq's", sep="\n")
+    rows = measure(arguments)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps({**machine, "figures": rows}, indent=2) + "\n")
+    return 0 if all(row.get("same_hypotheses", True) for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
