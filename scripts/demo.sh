@@ -102,14 +102,17 @@ mend_checkpoint() {
     rm "$last"
 }
 
-# With the paper's schedule for two thirds of the time ...
+# Two thirds of the time with a rate that falls slowly ...
 train() {
-    local until=(--stop-time-hours "$(hours "$MINUTES * 2 / 3")")
-    [ -z "$UPDATES" ] || until=(--max-update $((UPDATES * 2 / 3 + 1)))
-    fit --lr 3e-3 --lr-scheduler inverse_sqrt --warmup-updates 200 "${until[@]}"
+    local total=4000 until=(--max-update 3500 --stop-time-hours "$(hours "$MINUTES * 2 / 3")")
+    if [ -n "$UPDATES" ]; then
+        total="$UPDATES" until=(--max-update $((UPDATES * 2 / 3 + 1)))
+    fi
+    fit --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 200 \
+        --total-num-update "$total" "${until[@]}"
 }
 
-# ... then with a rate that falls to 0 over as many updates as the speed so far lets expect.
+# ... then it falls to 0, over as many updates as the speed so far lets expect.
 cool_down() {
     local done last rate until=()
     [ -e "$MODEL/cooldown" ] ||

@@ -1,4 +1,4 @@
-"""How a training that stopped goes on for some minutes: updates, by its speed, and learning rate."""
+"""How a training that stopped goes on for some minutes: until which update, from which rate."""
 
 from __future__ import annotations
 
