@@ -33,10 +33,12 @@ def check_resumed(args: Namespace) -> None:
         was, now = getattr(before, name, default), getattr(args, name, default)
         if was != now:
             option = f"--{name.replace('_', '-')}"
+            # Post-LN has no place for the closing norms of the other kinds.
+            start = f", with --finetune-from-model {checkpoint} to start from its weights"
             raise ResDualError(
                 f"{checkpoint} was trained with {option} {was}, and this command says {now}; give "
-                f"{option} {was} to go on with that run, another --save-dir for a new one, or "
-                f"--finetune-from-model {checkpoint} to start from its weights"
+                f"{option} {was} to go on with that run, or another --save-dir for a new one"
+                f"{'' if now == 'post' else start}"
             )
 
 

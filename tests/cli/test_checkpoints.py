@@ -114,9 +114,9 @@ def test_another_residual_than_the_run_began_with_is_named(
     learned: Path, reversal: Path, tmp_path: Path
 ) -> None:
     checkpoint = learned / "checkpoint_last.pt"
-    command = train_command(reversal, tmp_path, "--residual", "post", "--max-update", 1001)
+    command = train_command(reversal, tmp_path, "--residual", "pre", "--max-update", 1001)
     output = run(*command, "--restore-file", checkpoint, fails=True)
-    assert f"{checkpoint} was trained with --residual resdual, and this command says post" in output
+    assert f"{checkpoint} was trained with --residual resdual, and this command says pre" in output
     assert "Traceback" not in output
     run(*command, "--finetune-from-model", checkpoint, "--max-update", 1)
 

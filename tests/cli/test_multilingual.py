@@ -25,7 +25,7 @@ def three_languages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data-bin in which German is English backwards and French is English as it is."""
     folder = tmp_path_factory.mktemp("three")
     generator = random.Random(3)
-    for language, lines, step in (("de", 600, -1), ("fr", 60, 1)):
+    for language, lines, step in (("de", 600, -1), ("fr", 200, 1)):
         pairs = f"en-{language}"
         for split, count in (("train", lines), ("valid", 20), ("test", TEST_LINES)):
             texts = ["".join(generator.choices(LETTERS, k=4)) for _ in range(count)]
@@ -64,7 +64,7 @@ def train(data: Path, folder: Path, *options: object) -> str:
 def test_train_validate_and_translate_every_direction(
     three_languages: Path, tmp_path: Path
 ) -> None:
-    output = train(three_languages, tmp_path, "--max-update", 300, "--log-interval", 50)
+    output = train(three_languages, tmp_path, "--max-update", 400, "--log-interval", 50)
     assert output.count("valid on 'valid' subset") > 1
     checkpoint = tmp_path / "checkpoint_last.pt"
     state = load_whole_checkpoint(checkpoint)
@@ -91,4 +91,6 @@ def test_train_validate_and_translate_every_direction(
         # Numbers are those of the lines, by which score.py puts translations in order.
         assert {int(name[2:]): line for name, line in lines} == dict(enumerate(text))
         right = sum(found[int(name[2:])] == text for name, text in lines)
-        assert right > TEST_LINES / 2, pair
+        # Into English nothing tells a German source from a French one.
+        if source == "en":
+            assert right > TEST_LINES / 2, (pair, right)

@@ -124,7 +124,8 @@ def test_a_hydra_config_says_where_to_write(reversal: Path, tmp_path: Path) -> N
         "--config-name", "resdual_transformer_tiny", f"common.user_dir='{PLUGIN}'",
         f"task.data='{reversal}'", "optimization.max_update=1",
         f"checkpoint.save_dir='{tmp_path / 'run'}'", "+model.log_block_gradients=1",
-        "dataset.disable_validation=true", f"hydra.run.dir='{tmp_path / 'hydra'}'",
+        "dataset.disable_validation=true", "dataset.data_buffer_size=0",
+        f"hydra.run.dir='{tmp_path / 'hydra'}'",
     ]  # fmt: skip
     output = run(*command, fails=True)
     assert "model.log_block_gradients does not know where to write" in output
