@@ -20,4 +20,4 @@ say "mypy"
 mypy
 say "tests"
 # One thread a process: on two cores, several processes of two threads slow one another down.
-OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile "$@"
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

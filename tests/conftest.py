@@ -1,5 +1,7 @@
 """What all tests share: one thread, and a softmax without fairseq's rounding to float32."""
 
+from typing import List
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,18 @@ from fairseq import utils
 from torch import Tensor
 
 torch.set_num_threads(1)
+
+LONGEST_FIRST = ("test_pages", "test_translation", "test_checkpoints", "test_scripts")
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process is left with one of them at the end."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture
