@@ -48,7 +48,7 @@ run() {
 # fairseq prints its whole configuration in one line of many thousand characters.
 run_fairseq() { run "$@" 2> >(grep --line-buffered -v "{'_name': None, 'common'" >&2); }
 
-# stage NAME COMMAND...: run it once, and note how long it took.
+# stage NAME COMMAND...: run it once, and note how long it took and in how many calls.
 stage() {
     local name="$1" began
     shift
@@ -57,6 +57,7 @@ stage() {
         return
     fi
     say "$name"
+    echo call >>"$MODEL/$name.calls"
     began=$(date +%s)
     "$@"
     echo $(($(date +%s) - began)) >"$MODEL/$name.unfinished"

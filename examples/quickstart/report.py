@@ -46,11 +46,18 @@ def signature(score: dict[str, Any]) -> str:
 
 
 def stage_lines(data: Path, model: Path) -> list[str]:
-    """Seconds of each stage of the demo."""
+    """Seconds of each stage of the demo; of one that was interrupted, those of its last call."""
     stages = [(data / "prepare.seconds")] + [
         model / f"{name}.seconds" for name in ("train", "cool-down", "translate", "score")
     ]
-    return [f"{path.stem:<10} {path.read_text().strip():>5} s" for path in stages]
+    return [f"{path.stem:<10} {path.read_text().strip():>5} s{of_calls(path)}" for path in stages]
+
+
+def of_calls(seconds: Path) -> str:
+    """What to say beside the seconds of a stage that took several calls."""
+    calls = seconds.with_suffix(".calls")
+    count = len(calls.read_text().splitlines()) if calls.exists() else 1
+    return f", in the last of {count} calls" if count > 1 else ""
 
 
 def example_lines(data: Path, hypotheses: Path) -> list[str]:
