@@ -1,31 +1,51 @@
-"""Data and trained models that several tests of the commands share."""
+"""Data and trained models that several tests of the commands share, made once for all workers."""
 
+import fcntl
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from helpers.commands import preprocess, run, train_command, write_reversals
 
-
-@pytest.fixture(scope="session")
-def reversal_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("text")
-    write_reversals(folder)
-    return folder
+Shared = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def reversal(tmp_path_factory: pytest.TempPathFactory, reversal_text: Path) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
+    """Gives the folder of a name, made by the first worker that asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    place = base if worker_id == "master" else base.parent
+
+    def give(name: str, make: Callable[[Path], object]) -> Path:
+        done, folder = place / f"{name}.done", place / name
+        with (place / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def reversal_text(shared: Shared) -> Path:
+    return shared("reversal-text", write_reversals)
+
+
+@pytest.fixture(scope="session")
+def reversal(shared: Shared, reversal_text: Path) -> Path:
     """A data-bin whose task is to reverse short sequences of letters."""
-    return preprocess(tmp_path_factory.mktemp("data") / "data-bin", reversal_text)
+    made = shared("reversal", lambda folder: preprocess(folder / "data-bin", reversal_text))
+    return made / "data-bin"
 
 
 @pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory, reversal: Path) -> Path:
+def learned(shared: Shared, reversal: Path) -> Path:
     """The folder of a model that has learned the task."""
-    folder = tmp_path_factory.mktemp("learned")
-    run(*train_command(
+    return shared("learned", lambda folder: run(*train_command(
         reversal, folder, "--dropout", 0, "--lr-scheduler", "polynomial_decay",
         "--total-num-update", 1000, "--warmup-updates", 100, "--max-update", 1000,
         "--save-interval-updates", 200, "--keep-interval-updates", 3,
-    ))  # fmt: skip
-    return folder
+    )))  # fmt: skip

@@ -1,15 +1,21 @@
 """Run fairseq's real commands as a user's shell would."""
 
+import functools
+import json
 import os
 import random
+import select
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "resdual_fairseq"
 LETTERS = "abcdefgh"
+LONGEST = 900
+"""Seconds that a command may take."""
 
 
 def environment(**extra: str) -> Dict[str, str]:
@@ -17,6 +23,39 @@ def environment(**extra: str) -> Dict[str, str]:
     bin_folder = str(Path(sys.executable).parent)
     path = bin_folder + os.pathsep + os.environ["PATH"]
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **extra}
+
+
+class Server:
+    """A helpers/command_server.py of this process, for as long as this process lives."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("command_server.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script)],
+            env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+        self.folder = tempfile.TemporaryDirectory()
+
+    def run(self, words: Sequence[str], cwd: Path, text: str, **extra: str) -> Tuple[int, str]:
+        """The status of a command and what it printed (both streams)."""
+        given, printed = Path(self.folder.name, "input"), Path(self.folder.name, "output")
+        given.write_text(text, encoding="utf-8")
+        request = {
+            "words": words,
+            "cwd": str(cwd),
+            "environment": environment(**extra),
+            "input": str(given),
+            "output": str(printed),
+        }
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST)
+        assert ready, f"{words} is not done after {LONGEST} seconds"
+        status = int(self.process.stdout.readline())
+        return status, printed.read_text(encoding="utf-8", errors="replace")
+
+
+server = functools.lru_cache(maxsize=1)(Server)
 
 
 def run(
@@ -28,6 +67,9 @@ def run(
 ) -> str:
     """Run a command, assert how it ends, and return what it printed (both streams).
 
+    Commands of fairseq and of this package are served by :class:`Server`, unless the variable
+    RESDUAL_TESTS_FRESH is set; all others, and what tests start themselves, are fresh processes.
+
     Args:
         command: its words.
         cwd: the folder to run it in.
@@ -35,21 +77,24 @@ def run(
         fails: whether it has to fail.
         extra: variables of its environment.
     """
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment(**extra),
-        input=text,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=900,
-        check=False,
-    )
-    assert (done.returncode != 0) == fails, (
-        f"{command} ended with {done.returncode}:\n{done.stdout}"
-    )
-    return done.stdout
+    words = [str(word) for word in command]
+    if words[0].startswith(("fairseq-", "resdual-")) and "RESDUAL_TESTS_FRESH" not in os.environ:
+        status, printed = server().run(words, cwd or Path.cwd(), text or "", **extra)
+    else:
+        done = subprocess.run(
+            words,
+            cwd=cwd,
+            env=environment(**extra),
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=LONGEST,
+            check=False,
+        )
+        status, printed = done.returncode, done.stdout
+    assert (status != 0) == fails, f"{command} ended with {status}:\n{printed}"
+    return printed
 
 
 def train_command(data: Path, save_dir: Path, *options: object) -> List[str]:
