@@ -82,20 +82,20 @@ def read_log(log: Path, run: Any, baselines: Baselines) -> Outcome:
     """The outcome that a log of fairseq-train (--log-format json) tells."""
     curve: list[tuple[int, float]] = []
     valid = math.inf
-    for tag, row in log_rows(log):
-        if tag == "train_inner":
+    for row in log_rows(log):
+        if "valid_loss" in row:
+            loss = float(row["valid_loss"])
+            valid = loss if math.isfinite(loss) else math.inf
+        elif "loss" in row:
             curve.append((int(row["num_updates"]), float(row["loss"])))
-        elif tag == "valid" and math.isfinite(float(row["valid_loss"])):
-            valid = float(row["valid_loss"])
     return Outcome(run, curve, valid, valid < baselines.unigram)
 
 
-def log_rows(log: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines `time | level | tag | {json}` of a log, without the others."""
+def log_rows(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log that are JSON."""
     for line in log.read_text(encoding="utf-8").splitlines():
-        parts = line.split(" | ", 3)
-        if len(parts) == 4 and parts[3].startswith('{"'):
-            yield parts[2], json.loads(parts[3])
+        if line.startswith('{"'):
+            yield json.loads(line)
 
 
 def write_rows(outcomes: Sequence[Outcome], path: Path) -> None:

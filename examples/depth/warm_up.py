@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from typing import NamedTuple
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(EXAMPLES / "depth"), str(EXAMPLES / "quickstart")]
+
+logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask for every detail
 
 from curves import draw_curves  # noqa: E402
 from learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
@@ -140,8 +143,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--layers", type=int, nargs="+", default=[6, 12, 24], metavar="N", help="of either stack")
     add("--residuals", nargs="+", default=kinds, choices=kinds, help="residual connections")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each")
-    add("--warm-up", type=int, default=200, help="updates, in the runs that have one")
-    add("--updates", type=int, default=400, help="of every run")
+    add("--warm-up", type=int, default=125, help="updates, in the runs that have one")
+    add("--updates", type=int, default=250, help="of every run")
     add("--lr", type=float, default=1e-3, help="the learning rate, constant after the warm-up")
     add("--width", type=int, default=64, help="of the model; feed-forward is twice as wide")
     add("--max-tokens", type=int, default=500, help="of a batch")
