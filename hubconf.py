@@ -14,7 +14,7 @@ def resdual_transformer(model_path: str, **kwargs: Any) -> Any:
             ``tokenizer``, ``bpe``, ``bpe_codes``, ...
 
     Returns:
-        fairseq's ``GeneratorHubInterface``, with ``translate`` and ``score``.
+        fairseq's ``GeneratorHubInterface``, with ``translate``.
     """
     from resdual_fairseq.transformer import ResDualTransformerModel
 

@@ -1,6 +1,7 @@
-"""A training that goes on has to go on with the residual connections it began with.
+"""A training that goes on has to go on as the model that it began with.
 
-Post-LN, Pre-LN and ResiDual have the same weights, so nothing else would notice.
+Post-LN, Pre-LN and ResiDual, and fairseq's `transformer`, have the same weights, so nothing else
+would notice.
 """
 
 from argparse import Namespace
@@ -13,22 +14,48 @@ from .errors import ResDualError
 
 SAME_FOR_LIFE = {"residual": "resdual", "residual_alpha": 1.0}
 """Options that decide what the weights mean, with their defaults."""
+SHARED = ("share_all_embeddings", "share_decoder_input_output_embed")
+"""Options that decide which weights are one, the wider first."""
 LAST = "checkpoint_last.pt"
 
 
 def check_resumed(args: Namespace) -> None:
-    """Raise where fairseq-train would resume a run that had another residual connection.
+    """Raise where fairseq-train would start from a file that is missing or of another model.
 
     Args:
         args: fairseq's namespace of a whole command line.
 
     Raises:
-        ResDualError: naming the option, both values and the remedy.
+        ResDualError: naming the file, what differs and the remedy.
     """
+    finetuned = getattr(args, "finetune_from_model", None)
+    if finetuned and not Path(finetuned).is_file():
+        raise ResDualError(
+            f"--finetune-from-model {finetuned} does not exist; give a checkpoint that "
+            "fairseq-train wrote"
+        )
     checkpoint = checkpoint_to_resume(args)
     before = model_options(checkpoint) if checkpoint is not None else None
-    if before is None or getattr(before, "residual", None) is None:
+    if checkpoint is None or before is None:
         return
+    check_model(checkpoint, before)
+    if getattr(before, "residual", None) is not None:
+        check_values(checkpoint, before, args)
+        check_sharing(checkpoint, before, args)
+
+
+def check_model(checkpoint: Path, before: Namespace) -> None:
+    """Raise on a checkpoint of fairseq's own model, which would go on with other equations."""
+    name = str(getattr(before, "_name", None) or getattr(before, "arch", ""))
+    if name.startswith("transformer") and not hasattr(before, "residual"):
+        raise ResDualError(
+            f"{checkpoint} was trained by fairseq's {name}; give another --save-dir, with "
+            f"--finetune-from-model {checkpoint} to start from its weights"
+        )
+
+
+def check_values(checkpoint: Path, before: Namespace, args: Namespace) -> None:
+    """Raise where a residual option differs from the one that the run began with."""
     for name, default in SAME_FOR_LIFE.items():
         was, now = getattr(before, name, default), getattr(args, name, default)
         if was != now:
@@ -40,6 +67,21 @@ def check_resumed(args: Namespace) -> None:
                 f"{option} {was} to go on with that run, or another --save-dir for a new one"
                 f"{'' if now == 'post' else start}"
             )
+
+
+def check_sharing(checkpoint: Path, before: Namespace, args: Namespace) -> None:
+    """Raise where other weights are shared than in the run that goes on."""
+    for name in SHARED:
+        was, now = (bool(getattr(options, name, False)) for options in (before, args))
+        if was != now:
+            option = f"--{name.replace('_', '-')}"
+            raise ResDualError(
+                f"{checkpoint} was trained {'with' if was else 'without'} {option}; "
+                f"{'give it' if was else 'leave it out'} to go on with that run, or give another "
+                "--save-dir for a new one"
+            )
+        if was:
+            return  # fairseq sets the narrower one itself
 
 
 def checkpoint_to_resume(args: Namespace) -> Optional[Path]:

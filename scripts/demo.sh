@@ -31,6 +31,12 @@ number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
     fail "RESDUAL_DEMO_UPDATES=$UPDATES is not a number of updates; give a whole number above 0"
 mkdir -p "$RUN" || fail "cannot make the folder $RUN; choose another in RESDUAL_DEMO_DIR"
 RUN="$(cd "$RUN" && pwd)"
+trap 'echo; echo "interrupted; run the same command again to go on" >&2; exit 130' INT
+
+# The commands below hold this lock too: one that outlives a killed demo still writes into the folder.
+exec 9>"$RUN/.lock"
+lock() { python -c "import fcntl; fcntl.flock(9, fcntl.LOCK_EX | $1)" 2>/dev/null; }
+lock fcntl.LOCK_NB || { echo "waiting for another demo in $RUN to end"; lock 0; }
 DATA="$RUN/data"
 cd "$ROOT"
 
@@ -118,13 +124,9 @@ cool_down() {
     local done last rate until=()
     [ -e "$MODEL/cooldown" ] ||
         run python examples/quickstart/cooldown.py "$MODEL/checkpoint_last.pt" \
-            "$(minutes "$MINUTES / 3")" "$MODEL/cooldown"
+            "$(minutes "$MINUTES / 3")" "$MODEL/cooldown" ${UPDATES:+--until "$UPDATES"}
     read -r done last rate <"$MODEL/cooldown"
-    if [ -n "$UPDATES" ]; then
-        last="$UPDATES"
-    else
-        until=(--stop-time-hours "$(hours "$MINUTES")")
-    fi
+    [ -n "$UPDATES" ] || until=(--stop-time-hours "$(hours "$MINUTES")")
     fit --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$done" \
         --total-num-update "$last" --max-update "$last" ${until[@]+"${until[@]}"}
 }

@@ -111,9 +111,9 @@ def study(args: argparse.Namespace) -> None:
             minutes = (time.monotonic() - began) / 60
             told = f"{run.name:<34} {outcomes[-1].summary(baselines)}"
             say(f"{number:3d} of {len(runs)}  {minutes:5.1f} min  {told}")
-        write_rows(outcomes, args.out / "warm_up.csv")
-        text = table(outcomes, baselines, args.updates)
-        write_whole(args.out / "warm_up.md", text)
+            write_rows(outcomes, args.out / "warm_up.csv")
+            text = table(outcomes, baselines, args.updates)
+            write_whole(args.out / "warm_up.md", text)
         draw_curves(outcomes, baselines, args.out)
     say(f"\n{text}\nwritten: {args.out}/warm_up.md, .csv, .png and .svg")
 

@@ -37,12 +37,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("minutes", type=float)
     parser.add_argument("out", type=Path, help="file to write")
+    parser.add_argument("--until", type=int, help="end there, however fast it went")
     args = parser.parse_args()
     try:
         done, seconds, rate = read(args.checkpoint)
     except OSError as error:
         sys.exit(f"error: {args.checkpoint}: {error.strerror}; train first")
-    last = done + updates_in(args.minutes, done, seconds)
+    last = args.until or done + updates_in(args.minutes, done, seconds)
     print(f"{done} updates in {seconds:.0f} s: the rate of {rate:.2g} falls to 0 until {last}")
     write_whole(args.out, f"{done} {last} {rate:.6g}")
 

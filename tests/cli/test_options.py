@@ -75,6 +75,25 @@ def test_a_missing_data_folder(tmp_path: Path) -> None:
     assert "holds no dict.*.txt, so it is not a finished data-bin" in output
 
 
+@pytest.mark.parametrize("command", ["fairseq-generate", "fairseq-validate", "fairseq-interactive"])
+def test_a_missing_data_folder_or_split_of_a_trained_model(
+    command: str, learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    def refused(data: Path, *options: str) -> str:
+        task = "--task translation --max-tokens 1000" if command == "fairseq-validate" else ""
+        output = run(
+            command, data, "--source-lang", "src", "--target-lang", "tgt", *task.split(),
+            "--user-dir", PLUGIN, "--path", learned / "checkpoint_last.pt", *options, fails=True,
+        )  # fmt: skip
+        assert "Traceback" not in output
+        return output
+
+    assert f"{tmp_path} is no finished data-bin; make it with" in refused(tmp_path)
+    if command != "fairseq-interactive":
+        option = "--gen-subset" if command == "fairseq-generate" else "--valid-subset"
+        assert "Dataset not found: other" in refused(reversal, option, "other")
+
+
 def test_help_has_a_group_of_its_own(reversal: Path) -> None:
     output = run("fairseq-train", "--user-dir", PLUGIN, "--arch", "resdual_transformer", "--help")
     group = output.split("\nResiDual:\n", 1)[1]

@@ -17,7 +17,7 @@ def state(weights: Dict[str, Tensor], **model_options: Any) -> Dict[str, Any]:
     return {
         "args": None,
         "cfg": {
-            "model": Namespace(_name=MODEL, arch=MODEL, **model_options),
+            "model": Namespace(**{"_name": MODEL, "arch": MODEL, **model_options}),
             "task": {"_name": "translation", "data": "data-bin"},
         },
         "model": weights,

@@ -44,6 +44,38 @@ def test_what_fairseq_wrapped_in_an_error_of_its_own_is_found(
     assert earlier == []
 
 
+def error_and_trace(module: str, error: BaseException) -> Any:
+    """An error that a function of this module raised."""
+    function = {"__name__": module, "error": error}
+    exec("def fail():\n    raise error", function)
+    try:
+        function["fail"]()
+    except type(error) as raised:
+        return type(raised), raised, raised.__traceback__
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(2, "No such file", "bin/dict.en.txt"), "bin is no finished data-bin"),
+        (FileNotFoundError(2, "No such file", "my.codes"), "my.codes does not exist; check"),
+        (FileNotFoundError("Dataset not found: test (x)"), "Dataset not found: test (x); prepare"),
+    ],
+)
+def test_a_file_that_a_command_did_not_find(
+    error: BaseException, told: str, earlier: List[Any], capsys: pytest.CaptureFixture
+) -> None:
+    sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
+    assert told in capsys.readouterr().err
+    assert earlier == []
+
+
+def test_a_users_own_program_keeps_its_traceback(earlier: List[Any]) -> None:
+    raised = error_and_trace("my_program", FileNotFoundError(2, "No such file", "my.codes"))
+    sys.excepthook(*raised)
+    assert earlier == [raised]
+
+
 def test_hydra_prints_no_traceback_of_them() -> None:
     from hydra.errors import CompactHydraException
 

@@ -41,6 +41,9 @@ def test_the_cool_down_is_written_for_the_shell(
     done, last, rate = out.read_text().split()
     assert (int(done), float(rate)) == (1000, 0.002)
     assert int(last) == 1000 + cooldown.updates_in(2, 1000, 100.0)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--until", "1200"])
+    cooldown.main()
+    assert out.read_text().split()[1] == "1200"
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Protects resumed trainings from going on under another residual connection."""
+"""Protects resumed trainings from going on as another model."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -55,3 +55,43 @@ def test_broken_and_foreign_files_are_left_to_their_loading(tmp_path: Path) -> N
     check_resumed(training(tmp_path))
     save(tmp_path / "checkpoint_last.pt", {}, encoder_layers=2)
     check_resumed(training(tmp_path, residual="pre"))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ({"share_all_embeddings": True}, {}, "with --share-all-embeddings; give it"),
+        ({}, {"share_all_embeddings": True}, "without --share-all-embeddings; leave it out"),
+        (
+            {"share_decoder_input_output_embed": True},
+            {},
+            "with --share-decoder-input-output-embed; give it",
+        ),
+    ],
+)
+def test_other_shared_weights_are_refused(was: Any, now: Any, told: str, tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_last.pt", {}, residual="resdual", **was)
+    with pytest.raises(ResDualError, match=told):
+        check_resumed(training(tmp_path, **now))
+    check_resumed(training(tmp_path, **was))
+
+
+def test_what_fairseq_shares_by_itself_is_no_difference(tmp_path: Path) -> None:
+    shared = {"share_all_embeddings": True}
+    save(
+        tmp_path / "checkpoint_last.pt", {}, residual="resdual",
+        share_decoder_input_output_embed=True, **shared,
+    )  # fmt: skip
+    check_resumed(training(tmp_path, **shared))
+
+
+def test_a_run_of_fairseqs_transformer_does_not_go_on(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint_last.pt", {}, _name="transformer_iwslt_de_en")
+    with pytest.raises(ResDualError, match=r"fairseq's transformer_iwslt_de_en; .*--finetune"):
+        check_resumed(training(tmp_path, residual="pre"))
+    check_resumed(training(tmp_path, residual="pre", reset_optimizer=True))
+
+
+def test_a_missing_file_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(ResDualError, match=r"--finetune-from-model .*none\.pt does not exist"):
+        check_resumed(training(tmp_path, finetune_from_model=str(tmp_path / "none.pt")))
