@@ -12,6 +12,7 @@ import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -29,6 +30,11 @@ import resdual_fairseq
 OURS, HOST = "resdual_transformer", "transformer"
 SIZES = ("4+4x128", "6+6x512", "18+18x256")
 EOS = 2
+SEARCHES = (
+    ("beam 5, 32 sentences", 5, 32),
+    ("beam 5, one sentence", 5, 1),
+    ("greedy, one sentence", 1, 1),
+)
 
 
 class Task:
@@ -155,6 +161,55 @@ def generation(
     return figures
 
 
+def with_ctranslate2(
+    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, threads: int
+) -> Dict[str, Any]:
+    """The same search by CTranslate2, with weights of fairseq's Pre-LN of this size, over ours.
+
+    The ratio is ours over CTranslate2's in seconds: below 1, this package is the faster one.
+    """
+    import ctranslate2
+
+    options = options_of(size)
+    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+    host = build(HOST, task, **options, **norms).eval()
+    ours = build(OURS, task, **options).eval()
+    sample = batch(rows, 20, words)
+    generator = SequenceGenerator(
+        [ours], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
+    )
+    ours.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
+    with tempfile.TemporaryDirectory() as folder:
+        translator = ctranslate2.Translator(
+            converted(host, options, norms, task, Path(folder)), intra_threads=threads
+        )
+    tokens = sample["net_input"]["src_tokens"][:, :-1].tolist()
+    source = [[task.source_dictionary[token] for token in row] for row in tokens]
+    limits = {"min_decoding_length": 20, "max_decoding_length": 20}
+    return in_turns(
+        lambda: generator.generate([ours], sample),
+        lambda: translator.translate_batch(source, beam_size=beam, num_hypotheses=beam, **limits),
+        rounds,
+    )
+
+
+def converted(
+    host: nn.Module, options: Dict[str, Any], norms: Dict[str, Any], task: Task, folder: Path
+) -> str:
+    """The folder of a model for CTranslate2."""
+    from ctranslate2.converters import FairseqConverter
+
+    for language in ("de", "en"):
+        task.source_dictionary.save(str(folder / f"dict.{language}.txt"))
+    args = Namespace(arch=HOST, task="translation", left_pad_source=True, **options, **norms)
+    args.source_lang, args.target_lang = "de", "en"
+    ARCH_CONFIG_REGISTRY[HOST](args)
+    torch.save({"args": args, "model": host.state_dict()}, folder / "model.pt")
+    out = str(folder / "converted")
+    FairseqConverter(str(folder / "model.pt"), str(folder)).convert(out)
+    return out
+
+
 def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     task = Task(arguments.words)
     rows: List[Dict[str, Any]] = []
@@ -164,9 +219,13 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         if "train" in arguments.what:
             plans["training step, ResiDual over Pre-LN"] = lambda c=common: training(*c)
         if "generate" in arguments.what:
-            plans["beam 5, 32 sentences"] = lambda c=common: generation(*c, 5, 32)
-            plans["beam 5, one sentence"] = lambda c=common: generation(*c, 5, 1)
-            plans["greedy, one sentence"] = lambda c=common: generation(*c, 1, 1)
+            for name, beam, lines in SEARCHES:
+                plans[name] = lambda c=common, b=beam, n=lines: generation(*c, b, n)
+        if "ctranslate2" in arguments.what:
+            for name, beam, lines in SEARCHES:
+                plans[f"{name}, CTranslate2"] = lambda c=common, b=beam, n=lines: with_ctranslate2(
+                    *c, b, n, arguments.threads
+                )
         for name, plan in plans.items():
             rows.append({"size": size, "what": name, **plan()})
             print(line(rows[-1]), flush=True)
@@ -190,8 +249,9 @@ def main(words: Sequence[str] = ()) -> int:
     )
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="N+MxWIDTH")
     parser.add_argument(
-        "--what", nargs="+", choices=("train", "generate"), default=["train", "generate"]
-    )
+        "--what", nargs="+", choices=("train", "generate", "ctranslate2"),
+        default=["train", "generate"], help="ctranslate2 has to be installed to be compared with",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="at least 5 (default: %(default)s)")
     parser.add_argument("--words", type=int, default=8000, help="of the dictionary")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -204,7 +264,7 @@ def main(words: Sequence[str] = ()) -> int:
         "torch": torch.__version__,
         "resdual_fairseq": resdual_fairseq.__version__,
     }
-    print(json.dumps(machine), "ours, fairseq's transformer, ours over fairseq's", sep="\n")
+    print(json.dumps(machine), "seconds of ours, of the other side, ours over theirs", sep="\n")
     rows = measure(arguments)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps({**machine, "figures": rows}, indent=2) + "\n")
