@@ -157,6 +157,8 @@ score() {
 # The text is shared by runs of different lengths, and knows by itself what is done.
 say "prepare"
 began=$(date +%s)
+mkdir -p "$DATA"
+[ -e "$DATA/prepare.seconds" ] || echo call >>"$DATA/prepare.calls"
 prepare
 [ -e "$DATA/prepare.seconds" ] || echo $(($(date +%s) - began)) >"$DATA/prepare.seconds"
 MODEL="$RUN/model-${UPDATES:-$MINUTES-minutes}"

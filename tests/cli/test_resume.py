@@ -2,15 +2,17 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 from typing import Dict
 
 import pytest
 import torch
-from helpers.commands import environment, run, train_command
+from helpers.commands import LETTERS, environment, preprocess, run, train_command
 
 from resdual_fairseq.compat import load_whole_checkpoint
 
@@ -28,14 +30,22 @@ def losses(output: str) -> Dict[int, str]:
     return found
 
 
-def start_and_kill(command: "list[str]", checkpoint: Path) -> None:
-    """Start a training and end it by SIGKILL once it has written a checkpoint or two."""
+def is_whole(checkpoint: Path) -> bool:
+    """Whether fairseq has finished the copy that it makes of the newest checkpoint."""
+    try:
+        return zipfile.ZipFile(checkpoint).testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def start_and_kill(command: "list[str]", folder: Path, checkpoint: str) -> None:
+    """Start a training and end it by SIGKILL once a checkpoint of this pattern is there."""
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + 300
-        while not checkpoint.exists():
+        while not (list(folder.glob(checkpoint)) and is_whole(folder / "checkpoint_last.pt")):
             assert process.poll() is None, "the training ended before it could be killed"
             assert time.monotonic() < deadline, "no checkpoint after five minutes"
             time.sleep(0.01)
@@ -44,10 +54,35 @@ def start_and_kill(command: "list[str]", checkpoint: Path) -> None:
         process.wait()
 
 
-def test_sigkill_and_resume_equal_an_unbroken_run(reversal: Path, tmp_path: Path) -> None:
-    unbroken = losses(run(*train_command(reversal, tmp_path / "unbroken", *OPTIONS)))
-    command = train_command(reversal, tmp_path / "broken", *OPTIONS)
-    start_and_kill(command, tmp_path / "broken" / "checkpoint_last.pt")
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data-bin of sentences no two of which are equally long."""
+    folder = tmp_path_factory.mktemp("lengths")
+    generator = random.Random(1)
+    for split, count in (("train", 60), ("valid", 2), ("test", 2)):
+        lines = [" ".join(generator.choices(LETTERS, k=size)) for size in range(2, count + 2)]
+        for language in ("src", "tgt"):
+            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines))
+    return preprocess(folder / "data-bin", folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "checkpoint"),
+    [
+        ("reversal", "checkpoint_last.pt"),
+        # fairseq draws anew which of equally long sentences share a batch, where it starts in a
+        # later epoch.
+        ("lengths", "checkpoint_2_*.pt"),
+    ],
+)
+def test_sigkill_and_resume_equal_an_unbroken_run(
+    data: str, checkpoint: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data_bin = request.getfixturevalue(data)
+    options = (*OPTIONS, *(("--max-tokens", 100) if data == "lengths" else ()))
+    unbroken = losses(run(*train_command(data_bin, tmp_path / "unbroken", *options)))
+    command = train_command(data_bin, tmp_path / "broken", *options)
+    start_and_kill(command, tmp_path / "broken", checkpoint)
     output = run(*command)
     resumed = losses(output)
     assert "Loaded checkpoint" in output
