@@ -19,6 +19,9 @@ esac
 
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 STARTED=$(date +%s)
+# 8 is the terminal even while a command's messages go through a filter, which Ctrl-C ends too.
+exec 8>&2
+trap 'printf "\ninterrupted; run the same command again to go on\n" >&8; exit 130' INT
 install quickstart
 
 RUN="${RESDUAL_DEMO_DIR:-$ROOT/runs/quickstart}"
@@ -31,8 +34,6 @@ number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
     fail "RESDUAL_DEMO_UPDATES=$UPDATES is not a number of updates; give a whole number above 0"
 mkdir -p "$RUN" || fail "cannot make the folder $RUN; choose another in RESDUAL_DEMO_DIR"
 RUN="$(cd "$RUN" && pwd)"
-trap 'echo; echo "interrupted; run the same command again to go on" >&2; exit 130' INT
-
 # The commands below hold this lock too: one that outlives a killed demo still writes into the folder.
 exec 9>"$RUN/.lock"
 lock() { python -c "import fcntl; fcntl.flock(9, fcntl.LOCK_EX | $1)" 2>/dev/null; }

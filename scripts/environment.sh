@@ -34,7 +34,7 @@ find_python() {
 
 # install EXTRA: make the environment if needed, and put the package with that extra into it.
 install() {
-    local extra="$1" python wanted stamp
+    local extra="$1" python wanted stamp unfinished="$VENV/.resdual-unfinished" again=()
     if ! accepted "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         python="$(find_python)" || exit 1
         say "Making a virtual environment in $VENV with $("$python" --version)"
@@ -50,10 +50,16 @@ install() {
             # The omegaconf that fairseq 0.12.2 needs has metadata that newer pips refuse.
             "$VENV/bin/python" -m pip install --quiet 'pip<24.1'
         fi
-        "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
-            --constraint "$ROOT/constraints.txt" --editable "$ROOT[$extra]" |
+        # What pip was killed at may lie there in part, and counts as installed.
+        [ ! -e "$unfinished" ] || again=(--force-reinstall)
+        touch "$unfinished"
+        if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+            ${again[@]+"${again[@]}"} --constraint "$ROOT/constraints.txt" --editable "$ROOT[$extra]" |
             sed -u -n 's/^Collecting \([^ ]*\).*/  \1/p; /^Successfully/p'
-        [ "${PIPESTATUS[0]}" -eq 0 ] || fail "pip could not install the packages named above"
+        then
+            fail "pip could not install the packages named above; put right what it says and run again"
+        fi
+        rm "$unfinished"
         printf '%s\n' "$wanted" >"$stamp"
     fi
     export PATH="$VENV/bin:$PATH"

@@ -35,6 +35,30 @@ def test_a_python_that_is_named_must_be_usable(tmp_path: Path) -> None:
     assert "error: RESDUAL_PYTHON=/nonexistent/python is not a Python 3.9" in output
 
 
+def install_with(python: str, venv: Path, fails: bool = False) -> str:
+    """What `install` of scripts/environment.sh asks of an environment's Python, a shell script."""
+    log = venv / "log"
+    log.unlink(missing_ok=True)
+    fake = venv / "bin" / "python"
+    fake.write_text(f'#!/bin/sh\necho "$@" >>"{log}"\n{python}\n')
+    fake.chmod(0o755)
+    shell = f'set -euo pipefail; source "{ROOT}/scripts/environment.sh"; install dev'
+    output = run("bash", "-c", shell, fails=fails, RESDUAL_VENV=str(venv))
+    return output + log.read_text()
+
+
+def test_an_interrupted_installation_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    killed = 'case "$*" in *install*) exit 1 ;; esac'
+    assert "error: pip could not install" in install_with(killed, tmp_path, fails=True)
+    again = install_with("true", tmp_path)
+    assert "-m pip install" in again
+    assert "--force-reinstall" in again
+    assert "-m pip install" not in install_with("true", tmp_path)
+    (tmp_path / ".resdual-dev").write_text("other constraints")
+    assert "--force-reinstall" not in install_with("true", tmp_path)
+
+
 @pytest.mark.parametrize("script", ["demo.sh", "test.sh"])
 def test_the_scripts_print_their_usage(script: str) -> None:
     output = run("bash", ROOT / "scripts" / script, "--help")
