@@ -21,6 +21,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from . import decoding
+from .divergence import NamesDivergedBlock, SkipsDetectorsHook
 from .encoder_output import ReorderedOutput
 from .gradient_log import LogsBlockGradients
 from .layers import (
@@ -53,7 +54,7 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
-class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
+class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase):
     """A stack of encoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
@@ -306,7 +307,9 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
 
 @register_model(MODEL)
-class ResDualTransformerModel(LogsBlockGradients, ExplainedMisfit, TransformerModel):
+class ResDualTransformerModel(
+    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, TransformerModel
+):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual
