@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Iterable, Optional, Sequence, Set, Union
 
+import torch
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
     DecoderConfig,
@@ -13,7 +14,7 @@ from fairseq.models.transformer.transformer_config import (
     QuantNoiseConfig,
 )
 
-from .compat import help_group
+from .compat import help_group, let_bf16_run_anywhere
 from .data_folders import check_data_folders
 from .errors import ResDualError
 from .gradient_log import check_gradient_log
@@ -231,7 +232,7 @@ def check_widths(args: Any) -> None:
 def check_command_line(
     args: Any, model: str = "resdual_transformer", known: Optional[Set[str]] = None
 ) -> None:
-    """Raise on what is wrong before anything is loaded.
+    """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
@@ -240,10 +241,25 @@ def check_command_line(
     """
     if isinstance(args, Namespace):
         if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
+            let_bf16_run_anywhere(args)
+            check_precision(args)
             check_data_folders(args)
             check_resumed(args)
     else:
         check_config_keys(args, model, known_config_keys() if known is None else known)
+
+
+def check_precision(args: Namespace) -> None:
+    """Raise on ``--fp16`` where fairseq's way to it, flat copies of the weights, needs a GPU."""
+    flat = getattr(args, "fp16", False) and not (
+        getattr(args, "memory_efficient_fp16", False)
+        or getattr(args, "fp16_no_flatten_grads", False)
+    )
+    if flat and (getattr(args, "cpu", False) or not torch.cuda.is_available()):
+        raise ResDualError(
+            "--fp16 needs a GPU, where fairseq keeps flat copies of the weights; on a CPU give "
+            "--bf16 in its place"
+        )
 
 
 def check_config_keys(config: Iterable[str], model: str, known: Set[str]) -> None:
