@@ -54,6 +54,14 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
+def hideable(padding: Tensor) -> Tensor:
+    """The padding that attention may be kept from (B x T): none in rows that hold nothing else.
+
+    A softmax over nothing is NaN, whose gradient would reach every weight.
+    """
+    return padding & ~padding.all(dim=1, keepdim=True)
+
+
 class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase):
     """A stack of encoder layers over two streams.
 
@@ -97,10 +105,11 @@ class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderB
             ``src_lengths`` (B x 1).
         """
         padding = src_tokens.eq(self.padding_idx)
+        hidden = hideable(padding)
         x, embedding = self.forward_embedding(src_tokens, token_embeddings)
         mask: Optional[Tensor] = None
         if bool(padding.any()):
-            mask = padding
+            mask = hidden
             x = x * (1 - padding.unsqueeze(-1).type_as(x))
 
         x = x.transpose(0, 1)
@@ -114,7 +123,7 @@ class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderB
         nothing: List[Tensor] = []
         return {
             "encoder_out": [self.layer_norm.close(x, d)],
-            "encoder_padding_mask": [padding],
+            "encoder_padding_mask": [hidden],
             "encoder_embedding": [embedding],
             "encoder_states": states,
             "fc_results": nothing,
@@ -301,6 +310,8 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
         padding_mask: Optional[Tensor] = None
         padding = tokens.eq(self.padding_idx)
+        if incremental_state is None:
+            padding = hideable(padding)
         if self.cross_self_attention or bool(padding.any()):
             padding_mask = padding
         return x.transpose(0, 1), padding_mask
