@@ -4,10 +4,11 @@
 registers the models and their presets.
 """
 
-from . import compat, errors
+from . import compat, divergence, errors
 
 __version__ = "0.1.0"
 
+divergence.name_blocks_of_diverged_runs()
 errors.show_errors_as_sentences()
 compat.check_versions()
 compat.trust_checkpoint_options()

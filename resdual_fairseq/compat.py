@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import functools
+import importlib.util
 import logging
 import os
 import re
@@ -166,6 +167,19 @@ def refusal(path: str, reason: str) -> str:
         f"trusted ({name}); use checkpoints from fairseq-train only, and if you trust its author, "
         "ask for one that holds tensors and options alone"
     )
+
+
+def let_bf16_run_anywhere(args: argparse.Namespace) -> None:
+    """Let ``--bf16`` mean bfloat16 on whatever device there is.
+
+    fairseq's command lines take it for a TPU as well, and then fail on every other machine; through
+    hydra ``common.bf16`` does not.
+
+    Args:
+        args: fairseq's namespace of a whole command line, changed in place.
+    """
+    if getattr(args, "bf16", False) and importlib.util.find_spec("torch_xla") is None:
+        args.tpu = False
 
 
 def offer_in_help(add_model_options: Callable[[argparse.ArgumentParser], None]) -> None:

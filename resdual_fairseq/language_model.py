@@ -20,6 +20,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerL
 from torch import nn
 
 from .compat import with_names
+from .divergence import NamesDivergedBlock
 from .errors import ResDualError
 from .gradient_log import LogsBlockGradients
 from .options import (
@@ -54,7 +55,9 @@ def build_decoder(
 
 
 @register_model(LANGUAGE_MODEL)
-class ResDualLanguageModel(LogsBlockGradients, ExplainedMisfit, TransformerLanguageModel):
+class ResDualLanguageModel(
+    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, TransformerLanguageModel
+):
     """Decoder-only Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer_lm`` and those of ``--residual``. With

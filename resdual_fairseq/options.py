@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Iterable, Optional, Sequence, Set, Union
 
+import torch
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
     DecoderConfig,
@@ -13,7 +14,7 @@ from fairseq.models.transformer.transformer_config import (
     QuantNoiseConfig,
 )
 
-from .compat import help_group
+from .compat import help_group, let_bf16_run_anywhere
 from .data_folders import check_data_folders
 from .errors import ResDualError
 from .gradient_log import check_gradient_log
@@ -33,7 +34,7 @@ NORMFORMER_OPTIONS = {
 }
 
 OWN_KEYS = {
-    *("residual", "residual_scale", "residual_alpha", *NORMFORMER_OPTIONS, "arch"),
+    *("residual", "residual_scale", "residual_alpha", "residual_fp32", *NORMFORMER_OPTIONS, "arch"),
     *("log_block_gradients", "save_dir", "tensorboard_logdir"),
 }
 """What a hydra config may say beyond the options of fairseq's model."""
@@ -83,6 +84,14 @@ def add_residual_options(parser: ArgumentParser) -> None:
         "paper: 1.0). Less trusts the dual stream more, which can start faster in short trainings",
     )
     group.add_argument(
+        "--residual-fp32",
+        action="store_true",
+        help="keep the residual stream (the dual stream of resdual, the only one of pre) in "
+        "float32 while blocks compute in 16 bits: for deep stacks with --bf16 or --fp16, whose "
+        "sums lose digits. Takes a little time, and for that stream twice the memory; without 16 "
+        "bits, and with --amp, it changes nothing. Not in the paper",
+    )
+    group.add_argument(
         "--log-block-gradients",
         type=int,
         metavar="N",
@@ -107,6 +116,7 @@ def settle_options(args: Any, sides: Sequence[str] = ("encoder", "decoder")) -> 
         residual="resdual",
         residual_scale="auto",
         residual_alpha=1.0,
+        residual_fp32=False,
         log_block_gradients=0,
         **dict.fromkeys(NORMFORMER_OPTIONS, False),
     )
@@ -136,6 +146,7 @@ def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> Residua
         scale=cfg.residual_scale,
         alpha=cfg.residual_alpha,
         final_norm=final_norm,
+        fp32=cfg.residual_fp32,
     )
 
 
@@ -157,6 +168,10 @@ def check_values(args: Any) -> None:
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
             f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
         )
+    if not isinstance(args.residual_fp32, bool):
+        raise ResDualError(
+            f"--residual-fp32 {args.residual_fp32} is neither on nor off; give true or false"
+        )
 
 
 def check_combinations(args: Any) -> None:
@@ -177,6 +192,11 @@ def check_combinations(args: Any) -> None:
         raise ResDualError(
             "--base-layers puts layers with a residual connection of their own into the decoder, "
             "which carry one stream only; leave it out, or use --arch transformer"
+        )
+    if args.residual_fp32 and not kind.has_sum:
+        raise ResDualError(
+            "--residual-fp32 keeps the sum of the blocks' outputs in float32, but --residual "
+            f"{args.residual} norms its stream after every block and has no such sum; leave it out"
         )
     if args.residual != "resdual":
         if args.residual_scale not in ("auto", 1.0):
@@ -212,7 +232,7 @@ def check_widths(args: Any) -> None:
 def check_command_line(
     args: Any, model: str = "resdual_transformer", known: Optional[Set[str]] = None
 ) -> None:
-    """Raise on what is wrong before anything is loaded.
+    """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
@@ -221,10 +241,25 @@ def check_command_line(
     """
     if isinstance(args, Namespace):
         if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
+            let_bf16_run_anywhere(args)
+            check_precision(args)
             check_data_folders(args)
             check_resumed(args)
     else:
         check_config_keys(args, model, known_config_keys() if known is None else known)
+
+
+def check_precision(args: Namespace) -> None:
+    """Raise on ``--fp16`` where fairseq's way to it, flat copies of the weights, needs a GPU."""
+    flat = getattr(args, "fp16", False) and not (
+        getattr(args, "memory_efficient_fp16", False)
+        or getattr(args, "fp16_no_flatten_grads", False)
+    )
+    if flat and (getattr(args, "cpu", False) or not torch.cuda.is_available()):
+        raise ResDualError(
+            "--fp16 needs a GPU, where fairseq keeps flat copies of the weights; on a CPU give "
+            "--bf16 in its place"
+        )
 
 
 def check_config_keys(config: Iterable[str], model: str, known: Set[str]) -> None:

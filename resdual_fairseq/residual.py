@@ -17,13 +17,19 @@ pre        x_{k+1} = x_k + f_k(LN_k(x_k))          y = LN_out(x_{N+1})
 
 resdual is section 3 of Xie et al. 2023 (arXiv 2304.14802); post and pre are its baselines.
 Nothing else in the package knows these equations.
+
+The streams have the precision of the blocks. With :attr:`ResidualOptions.fp32` the one that is a
+sum of block outputs (d of resdual, x of pre) is kept in float32, and what leaves it, past a norm,
+is rounded to the blocks' precision.
 """
 
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Dict, Optional, Sequence, Tuple, Type, Union
 
+import torch
 from torch import Tensor, add, nn
+from torch.nn.functional import layer_norm
 
 LN_EPS = 1e-5
 
@@ -38,12 +44,15 @@ class ResidualOptions:
         alpha: weight of the Post-LN stream in the output, 0 or more.
         final_norm: whether a Pre-LN stack ends in LN_out (fairseq's ``no_decoder_final_norm``
             says no).
+        fp32: keep the stream that sums block outputs in float32 where the blocks are narrower;
+            for schemes that have one (:attr:`Residual.has_sum`).
     """
 
     kind: str = "resdual"
     scale: Union[float, str] = "auto"
     alpha: float = 1.0
     final_norm: bool = True
+    fp32: bool = False
 
 
 def auto_scale(blocks: int) -> float:
@@ -51,7 +60,9 @@ def auto_scale(blocks: int) -> float:
 
     d_{k+1} is s times a sum of at most ``blocks + 1`` terms (x_1 and the blocks' outputs), hence
     never larger than the largest of those terms: where no block overflows a 16-bit format, the
-    dual stream does not either. A power of two changes no digit of the mantissa.
+    dual stream does not either. How large the terms can become for any input follows from the
+    weights: ``resdual-diagnose checkpoint`` states it. A power of two changes no digit of the
+    mantissa.
     """
     return 2.0 ** -math.ceil(math.log2(blocks + 1))
 
@@ -73,6 +84,8 @@ class Residual(nn.LayerNorm):
     """True where fairseq would call the stack ``normalize_before``."""
     has_closing_norm: ClassVar[bool] = False
     """True where the stack ends in LN_out, which then owns weights."""
+    has_sum: ClassVar[bool] = False
+    """True where a stream is a sum of block outputs, with no norm on its way."""
 
     def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
         around_stack = k > blocks
@@ -83,6 +96,7 @@ class Residual(nn.LayerNorm):
         )
         self.k = k
         self.blocks = blocks
+        self.fp32 = options.fp32
 
     @classmethod
     def closes_with_norm(cls, options: ResidualOptions) -> bool:
@@ -96,6 +110,18 @@ class Residual(nn.LayerNorm):
 
     def initialize(self, weights: Sequence[nn.Module]) -> None:
         """Set initial weights of block k, given its projections; fairseq's are kept here."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """LN(z), in the precision of a z that is wider than the weights."""
+        if self.weight is not None and self.fp32:
+            wide = torch.promote_types(z.dtype, self.weight.dtype)
+            weight, bias = self.weight.to(wide), self.bias.to(wide)
+            return layer_norm(z, self.normalized_shape, weight, bias, self.eps)
+        return layer_norm(z, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def widen(self, z: Tensor) -> Tensor:
+        """What a stream begins with, in the precision that it is kept in."""
+        return z.to(torch.promote_types(z.dtype, torch.float32)) if self.fp32 else z
 
     def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         """Open the streams from the embeddings x_1."""
@@ -126,23 +152,32 @@ class PreLN(Residual):
 
     norms_blocks_input = True
     has_closing_norm = True
+    has_sum = True
 
     def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
         super().__init__(options, embed_dim, blocks, k)
         self.final_norm = options.final_norm
+        # Has the blocks' precision even where there is no LN_out whose weights would tell it.
+        self.register_buffer("narrow", torch.empty(0), persistent=False)
 
     @classmethod
     def closes_with_norm(cls, options: ResidualOptions) -> bool:
         return options.final_norm
 
+    def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        return self.widen(x), None
+
     def read(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
-        return self(x)
+        return self.narrowed(self(x))
 
     def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         return x + f, d
 
     def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
-        return self(x) if self.final_norm else x
+        return self.narrowed(self(x) if self.final_norm else x)
+
+    def narrowed(self, z: Tensor) -> Tensor:
+        return z.to(self.narrow.dtype) if self.fp32 else z
 
 
 class ResiDual(Residual):
@@ -155,6 +190,7 @@ class ResiDual(Residual):
     """
 
     has_closing_norm = True
+    has_sum = True
 
     def __init__(self, options: ResidualOptions, embed_dim: int, blocks: int, k: int) -> None:
         super().__init__(options, embed_dim, blocks, k)
@@ -171,7 +207,7 @@ class ResiDual(Residual):
         return LN_EPS * cls.dual_scale(options, blocks) ** 2
 
     def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
-        return x, self.s * x
+        return x, self.s * self.widen(x)
 
     def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         assert d is not None
@@ -179,7 +215,7 @@ class ResiDual(Residual):
 
     def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         assert d is not None
-        return add(self(d), x, alpha=self.alpha)
+        return add(self(d), x, alpha=self.alpha).to(x.dtype)
 
 
 RESIDUALS: Dict[str, Type[Residual]] = {"resdual": ResiDual, "post": PostLN, "pre": PreLN}

@@ -21,6 +21,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from . import decoding
+from .divergence import NamesDivergedBlock, SkipsDetectorsHook
 from .encoder_output import ReorderedOutput
 from .gradient_log import LogsBlockGradients
 from .layers import (
@@ -53,7 +54,15 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
-class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
+def hideable(padding: Tensor) -> Tensor:
+    """The padding that attention may be kept from (B x T): none in rows that hold nothing else.
+
+    A softmax over nothing is NaN, whose gradient would reach every weight.
+    """
+    return padding & ~padding.all(dim=1, keepdim=True)
+
+
+class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase):
     """A stack of encoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
@@ -96,10 +105,11 @@ class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
             ``src_lengths`` (B x 1).
         """
         padding = src_tokens.eq(self.padding_idx)
+        hidden = hideable(padding)
         x, embedding = self.forward_embedding(src_tokens, token_embeddings)
         mask: Optional[Tensor] = None
         if bool(padding.any()):
-            mask = padding
+            mask = hidden
             x = x * (1 - padding.unsqueeze(-1).type_as(x))
 
         x = x.transpose(0, 1)
@@ -113,7 +123,7 @@ class ResDualEncoder(ClosingNormUpgrade, TransformerEncoderBase):
         nothing: List[Tensor] = []
         return {
             "encoder_out": [self.layer_norm.close(x, d)],
-            "encoder_padding_mask": [padding],
+            "encoder_padding_mask": [hidden],
             "encoder_embedding": [embedding],
             "encoder_states": states,
             "fc_results": nothing,
@@ -300,13 +310,17 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
         padding_mask: Optional[Tensor] = None
         padding = tokens.eq(self.padding_idx)
+        if incremental_state is None:
+            padding = hideable(padding)
         if self.cross_self_attention or bool(padding.any()):
             padding_mask = padding
         return x.transpose(0, 1), padding_mask
 
 
 @register_model(MODEL)
-class ResDualTransformerModel(LogsBlockGradients, ExplainedMisfit, TransformerModel):
+class ResDualTransformerModel(
+    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, TransformerModel
+):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual

@@ -37,7 +37,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build(args: argparse.Namespace, folder: str) -> Any:
+def build(args: argparse.Namespace, **more: Any) -> Any:
+    """A model in training, with these options beside its sizes, and its criterion."""
     words = Dictionary()
     for number in range(args.words - len(words)):
         words.add_symbol(f"w{number}")
@@ -50,8 +51,7 @@ def build(args: argparse.Namespace, folder: str) -> Any:
         encoder_attention_heads=4,
         decoder_attention_heads=4,
         share_all_embeddings=True,
-        log_block_gradients=1,
-        save_dir=folder,
+        **more,
     )
     ARCH_CONFIG_REGISTRY[ARCH](options)
     task = Namespace(source_dictionary=words, target_dictionary=words)
@@ -83,7 +83,7 @@ def main() -> None:
     args = parse_arguments()
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as folder:
-        model, criterion = build(args, folder)
+        model, criterion = build(args, log_block_gradients=1, save_dir=folder)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
         batch = make_batch(args)
         for _ in range(3):

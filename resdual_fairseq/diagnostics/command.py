@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import ResDualError
 from ..residual import RESIDUALS
 from . import checkpoints, data, memory, untrained
-from .measure import Label, measure
+from .measure import Label, bound_rows, measure
 from .session import Session
 from .table import COLUMNS, FILE, NOTES, QUANTITIES, Row
 
@@ -157,7 +157,9 @@ def run_checkpoint(
 ) -> List[Row]:
     model, residual = checkpoints.load(path, task, args.device)
     criterion = data.build_criterion(task, args.label_smoothing)
-    return measure(model, criterion, batches, Label(name, residual, 0), ranks=True, done=done)
+    label = Label(name, residual, 0)
+    rows = measure(model, criterion, batches, label, ranks=True, done=done)
+    return rows + bound_rows(model, label)
 
 
 def settings(args: argparse.Namespace) -> Dict[str, Any]:

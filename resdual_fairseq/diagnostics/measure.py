@@ -6,7 +6,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple
 import torch
 from fairseq import utils
 
-from ..blocks import Block
+from ..blocks import STACKS, Block
+from .bounds import block_bounds
 from .probes import Place, Probe
 from .ranks import effective_rank, linear_cka
 from .table import Row
@@ -119,6 +120,23 @@ def row(
         matrix,
         value,
     )
+
+
+def bound_rows(model: Any, label: Label) -> List[Row]:
+    """What the weights alone say of the largest outputs and streams, see bounds.py."""
+    bounds = block_bounds(model)
+    rows = []
+    for stack in STACKS:
+        own = [bound for bound in bounds if bound.stack == stack]
+        layers = len({bound.layer for bound in own})
+        head = (label.model, label.residual, layers, label.seed, stack)
+        rows += [
+            Row(*head, bound.k, len(own), bound.layer, bound.part, "output_bound", "", bound.output)
+            for bound in own
+        ]
+        stream = max(bound.stream for bound in own)
+        rows.append(Row(*head, 0, len(own), 0, "", "stream_bound", "", stream))
+    return rows
 
 
 def gradient_norm(weight: torch.Tensor) -> float:

@@ -40,6 +40,9 @@ QUANTITIES: Dict[str, str] = {
     "dual_size": "mean of |d_k|, the dual stream before block k, as it is kept (times s)",
     "dual_largest": "largest magnitude in d_k, as it is kept",
     "largest": "largest magnitude in x_k, z_k, f_k and d_k, padding included",
+    "output_bound": "bound of the magnitudes in f_k for any input, computed from a checkpoint's "
+    "weights",
+    "stream_bound": "the same of the stream: d as it is kept, x in the other kinds; block 0",
     "effective_rank": "exp of the entropy of the normalized singular values of z_k, centred over "
     "tokens (Roy & Vetterli 2007)",
     "cka": "linear CKA of z_k and z_{k+1} (Kornblith et al. 2019)",

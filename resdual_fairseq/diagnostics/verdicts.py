@@ -160,6 +160,22 @@ def magnitudes(rows: Sequence[Row], width: int) -> List[str]:
             f"  {curve.name:{width}}  {curve.stack}  mean |d| grows by {growth:.3g} over "
             f"{curve.blocks} blocks"
         )
+    return lines + guarantees(rows, width)
+
+
+def guarantees(rows: Sequence[Row], width: int) -> List[str]:
+    """Lines on what no input can exceed in a checkpoint, against fp16's largest number."""
+    lines = []
+    streams = curves(rows, "stream_bound")
+    for curve, points in curves(rows, "output_bound").items():
+        output = max(point.value for point in points)
+        stream = streams[curve][0].value
+        letter = "d" if curve.residual == "resdual" else "x"
+        share = max(output, stream) / FP16_LARGEST
+        lines.append(
+            f"  {curve.name:{width}}  {curve.stack}  for any input |{letter}| <= {stream:.4g} and "
+            f"|f_k| <= {output:.4g}, {share:.2g} of fp16's {FP16_LARGEST:g}"
+        )
     return lines
 
 

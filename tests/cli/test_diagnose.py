@@ -139,6 +139,18 @@ def test_checkpoints_of_this_model_and_of_fairseqs(
             assert 1 <= float(row["value"]) <= 64
     for name in ("effective_ranks", "cka"):
         assert (tmp_path / f"{name}.png").is_file()
+    largest = {(r["model"], r["stack"]): 0.0 for r in rows if r["quantity"] == "dual_largest"}
+    for row in rows:
+        if row["quantity"] == "dual_largest":
+            place = (row["model"], row["stack"])
+            largest[place] = max(largest[place], float(row["value"]))
+    for row in rows:
+        if row["quantity"] == "stream_bound" and row["residual"] == "resdual":
+            assert 0 < largest.pop((row["model"], row["stack"])) <= float(row["value"])
+    assert largest == {}
+    page = (tmp_path / "claims.txt").read_text()
+    lines = re.findall(r"for any input \|([dx])\| <= [\d.]+ and \|f_k\| <= [\d.]+, \S+ of", page)
+    assert lines == ["d", "d", "x", "x"]
     again = diagnose("checkpoint", reversal, own, host, *options)
     assert f"2 of 2 models are in {tmp_path} already" in again
 

@@ -1,7 +1,9 @@
-"""Protects the scripts: what they say without a usable Python, and with bad settings."""
+"""Protects the scripts: what they say without a usable Python, with bad settings, of costs."""
 
 import os
+import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,14 @@ def test_the_scripts_print_their_usage(script: str) -> None:
     assert f"bash scripts/{script}" in output
     assert "RESDUAL_VENV" in output
     assert "#" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("gradient_log_cost.py", ()), ("residual_fp32_cost.py", ("--residual", "pre"))],
+)
+def test_costs_are_measured(script: str, options: "tuple[str, ...]") -> None:
+    small = ("--layers", 1, "--width", 16, "--words", 50, "--tokens", 40, "--steps", 2)
+    output = run(sys.executable, ROOT / "scripts" / script, *small, *options, PYTHONPATH=str(ROOT))
+    assert len(re.findall(r"^(?:step|logged step|share) .*\d (?:ms|%)", output, re.M)) == 3

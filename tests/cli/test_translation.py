@@ -36,6 +36,21 @@ def test_interactive_says_what_generate_says(
     assert hypotheses(typed) == generated
 
 
+def test_interactive_takes_empty_and_very_long_lines(learned: Path, reversal: Path) -> None:
+    longest = " ".join("abcdefgh"[number % 7] for number in range(1023))  # and EOS
+    typed = run(
+        "fairseq-interactive", reversal, "--source-lang", "src", "--target-lang", "tgt",
+        "--user-dir", PLUGIN, "--path", learned / "checkpoint_last.pt", "--beam", 4,
+        "--buffer-size", 6, "--batch-size", 6, "--max-len-b", 8,
+        text=f"a b c\n\n   \n{longest}\nunheard\nd e\n",
+    )  # fmt: skip
+    found = hypotheses(typed)
+    assert len(found) == 6
+    assert (found[0], found[5]) == ("c b a", "e d")
+    assert found[1] == found[2]
+    assert "nan" not in typed
+
+
 def test_validate_reports_the_loss_of_training(learned: Path, reversal: Path) -> None:
     output = run(
         "fairseq-validate", reversal, "--user-dir", PLUGIN, "--task", "translation",

@@ -83,3 +83,15 @@ def test_the_page_states_rate_ends_and_magnitudes() -> None:
     assert "first / last 0.135" in text  # 10 blocks apart in the encoder
     assert "largest magnitude         2, 3.1e-05 of fp16's 65504" in text
     assert "mean |d| grows by" in text
+
+
+def test_the_page_states_what_no_input_can_exceed() -> None:
+    outputs = rows("resdual", "output_bound", power=1.0, wobble=0.0)
+    streams = [
+        row._replace(quantity="stream_bound", block=0, value=500.0 if row.stack == "encoder" else 1)
+        for row in outputs
+        if row.block == 1
+    ]
+    text = page([*rows("resdual", "largest"), *outputs, *streams], "resdual-diagnose checkpoint")
+    assert "encoder  for any input |d| <= 500 and |f_k| <= 24, 0.0076 of fp16's 65504" in text
+    assert "decoder  for any input |d| <= 1 and |f_k| <= 54, 0.00082 of fp16's 65504" in text

@@ -1,0 +1,105 @@
+"""Protects trainings in 16 bits by fairseq's commands, on the CPU and, where there is one, GPU."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import pytest
+import torch
+from helpers.commands import PLUGIN, generate_command, hypotheses, run, train_command
+
+from resdual_fairseq.compat import load_whole_checkpoint
+
+pytestmark = pytest.mark.slow
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU: fairseq-train in 16 bits on CUDA"
+)
+STEPS = ("--max-update", 8, "--dropout", 0, "--disable-validation")
+
+
+def losses(output: str) -> Dict[int, float]:
+    """Training loss of each update, out of the log."""
+    entries = [
+        json.loads(line.split("| train_inner | ", 1)[1])
+        for line in output.split("\n")
+        if "| train_inner | " in line
+    ]
+    return {int(entry["num_updates"]): float(entry["loss"]) for entry in entries}
+
+
+def train(data: Path, folder: Path, *options: object) -> Dict[int, float]:
+    return losses(run(*train_command(data, folder, *STEPS, *options)))
+
+
+@pytest.fixture(scope="module")
+def in_float32(reversal: Path, tmp_path_factory: Any) -> Dict[int, float]:
+    """On a GPU where there is one, unless a test says otherwise."""
+    return train(reversal, tmp_path_factory.mktemp("float32"))
+
+
+def test_bfloat16_on_the_cpu_resumes_and_translates(
+    in_float32: Dict[int, float], reversal: Path, tmp_path: Path
+) -> None:
+    """A resumed run is the unbroken one; what it saved translates in float16, too."""
+    options = ("--bf16", "--residual-fp32", "--cpu")
+    whole = train(reversal, tmp_path / "whole", *options, "--save-interval-updates", 4)
+    assert whole == pytest.approx(in_float32, rel=0.01)
+    (half,) = (tmp_path / "whole").glob("checkpoint_*_4.pt")
+    rest = train(reversal, tmp_path / "rest", *options, "--restore-file", half)
+    assert rest == {update: whole[update] for update in (5, 6, 7, 8)}
+    checkpoint = tmp_path / "rest" / "checkpoint_last.pt"
+    output = run(*generate_command(reversal, checkpoint, "--max-len-b", 3, "--cpu", "--fp16"))
+    assert len(hypotheses(output)) == 200
+
+
+def test_bfloat16_through_hydra(reversal: Path, tmp_path: Path) -> None:
+    output = run(
+        "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
+        "--config-name", "resdual_transformer_tiny", f"common.user_dir='{PLUGIN}'",
+        f"task.data='{reversal}'", "optimization.max_update=2", "common.bf16=true",
+        "common.cpu=true", "+model.residual_fp32=true", "dataset.disable_validation=true",
+        "dataset.data_buffer_size=0", "dataset.num_workers=0",
+        f"checkpoint.save_dir='{tmp_path / 'run'}'", f"hydra.run.dir='{tmp_path / 'hydra'}'",
+    )  # fmt: skip
+    assert "done training" in output
+    state = load_whole_checkpoint(tmp_path / "run" / "checkpoint_last.pt")
+    table = state["model"]["encoder.embed_tokens.weight"]  # fairseq saves in float32
+    assert torch.equal(table.bfloat16().float(), table)
+    assert state["cfg"]["model"]["residual_fp32"] is True
+
+
+PRECISIONS: List[Sequence[object]] = [
+    ("--fp16",),
+    ("--bf16",),
+    ("--memory-efficient-fp16",),
+    ("--memory-efficient-bf16",),
+    ("--amp",),
+    ("--fp16", "--residual-fp32"),
+    ("--bf16", "--residual-fp32"),
+    ("--fp16", "--residual", "pre", "--residual-fp32"),
+    ("--amp", "--residual-fp32"),
+]
+
+
+@needs_gpu
+@pytest.mark.parametrize("options", PRECISIONS, ids=lambda options: " ".join(options))
+def test_a_gpu_trains_as_in_float32(
+    options: Sequence[object], in_float32: Dict[int, float], reversal: Path, tmp_path: Path
+) -> None:
+    expected = in_float32
+    if "pre" in options:
+        expected = train(reversal, tmp_path / "float32", "--residual", "pre")
+    found = train(reversal, tmp_path / "16", "--fp16-init-scale", 4, *options)
+    assert found == pytest.approx(expected, rel=0.02)
+    checkpoint = tmp_path / "16" / "checkpoint_last.pt"
+    output = run(*generate_command(reversal, checkpoint, "--max-len-b", 3, "--fp16"))
+    assert len(hypotheses(output)) == 200
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["--fp16", "--bf16", "--memory-efficient-fp16", "--amp"])
+def test_a_gpu_trains_deep_stacks(precision: str, reversal: Path, tmp_path: Path) -> None:
+    depth = ("--encoder-layers", 50, "--decoder-layers", 50, "--lr", 1e-4, "--clip-norm", 1.0)
+    expected = train(reversal, tmp_path / "float32", *depth)
+    found = train(reversal, tmp_path / "16", *depth, "--fp16-init-scale", 4, precision)
+    assert found == pytest.approx(expected, rel=0.05)

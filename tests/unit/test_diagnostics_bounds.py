@@ -1,0 +1,271 @@
+"""Protects the bounds of blocks and streams: no input, found or searched for, passes them."""
+
+import copy
+import math
+from functools import partial
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+import torch
+from helpers.language_models import build_lm
+from helpers.models import KINDS, PAD, build, forward, sample, sentences, shifted, stir, stirred
+from torch import Tensor, nn
+
+from resdual_fairseq.blocks import blocks_of
+from resdual_fairseq.diagnostics.bounds import (
+    BALL,
+    BOX,
+    POINT,
+    BlockBound,
+    attention,
+    block_bounds,
+    feed_forward,
+    operator_norm,
+    reach_of,
+)
+from resdual_fairseq.diagnostics.probes import wrap
+
+Place = Tuple[str, int]
+SCALES = dict.fromkeys(("scale_attn", "scale_heads", "scale_fc", "scale_resids"), True)
+QUANTIZED: Dict[str, Any] = {"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 4}
+OPTIONS: Dict[str, Dict[str, Any]] = {
+    "as_is": {},
+    "gelu": {"activation_fn": "gelu", "layernorm_embedding": True},
+    "tanh": {"activation_fn": "tanh", "no_scale_embedding": True},
+    "relu_squared": {"activation_fn": "relu_squared", "cross_self_attention": True},
+    "learned_positions": {"encoder_learned_pos": True, "decoder_learned_pos": True},
+    "no_positions": {"no_token_positional_embeddings": True, **QUANTIZED},
+    "unlike_sides": {"decoder_embed_dim": 12, "decoder_attention_heads": 3},
+    "cross_self_attention_alone": {"cross_self_attention": True, "no_cross_attention": True},
+    "scales": SCALES,
+    "heads": {"scale_heads": True, "scale_resids": True},
+}
+
+
+class Magnitudes:
+    """Sees the outputs and streams of every block of a model that runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.seen: Dict[Place, Tuple[Tensor, Tensor]] = {}
+        for block in blocks_of(model):
+            wrap(block.connection, "join", partial(self.note, (block.stack, block.k)))
+
+    def note(self, place: Place, join: Callable[..., Any], x: Tensor, d: Any, f: Tensor) -> Any:
+        x, d = join(x, d, f)
+        self.seen[place] = f, x if d is None else d
+        return x, d
+
+
+def assert_within(bounds: List[BlockBound], seen: Dict[Place, Tuple[Tensor, Tensor]]) -> None:
+    assert [(bound.stack, bound.k) for bound in bounds] == list(seen)
+    for bound in bounds:
+        output, stream = (values.abs().max().item() for values in seen[bound.stack, bound.k])
+        assert output <= bound.output, bound
+        assert stream <= bound.stream, bound
+
+
+def as_trained(model: nn.Module, seed: int = 5) -> nn.Module:
+    """Moved weights, with some gains of the norms many times as large as the others."""
+    stir(model, seed, size=0.3)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "layer_norm.weight" in name:
+                weight.mul_(torch.randn(len(weight), generator=generator).mul(2).exp())
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_random_inputs(kind: str, name: str) -> None:
+    model = as_trained(build(residual=kind, **OPTIONS[name])).eval()
+    bounds = block_bounds(model)
+    magnitudes = Magnitudes(model)
+    for seed in (1, 2):
+        forward(model, sample(seed=seed))
+        assert_within(bounds, magnitudes.seen)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("more", [{}, {"layernorm_embedding": True, **SCALES}])
+def test_dropout_counts_in_training(kind: str, more: Dict[str, Any]) -> None:
+    rates = {"dropout": 0.6, "attention_dropout": 0.5, "activation_dropout": 0.7}
+    model = as_trained(build(residual=kind, **rates, **more))
+    without, bounds = block_bounds(model.eval()), block_bounds(model.train())
+    assert all(bound.output > plain.output for bound, plain in zip(bounds, without))
+    magnitudes = Magnitudes(model)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        forward(model, sample())
+        assert_within(bounds, magnitudes.seen)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"adaptive_input": True, "adaptive_input_cutoff": "8,16", "adaptive_input_factor": 2},
+        {"character_embeddings": True, "character_filters": "[(1, 4), (2, 4)]"},
+        {"decoder_input_dim": 6, "decoder_output_dim": 10},
+    ],
+)
+def test_a_language_model(options: Dict[str, Any]) -> None:
+    model = as_trained(build_lm(**options)).eval()
+    bounds = block_bounds(model)
+    magnitudes = Magnitudes(model)
+    model(sample()["net_input"]["prev_output_tokens"])
+    assert_within(bounds, magnitudes.seen)
+
+
+def climb(model: nn.Module, place: Place, which: int, steps: int = 25) -> Tuple[float, float]:
+    """Search for words with which a block's output (0) or stream (1) is large.
+
+    The tables of embeddings are moved uphill; no word gets longer than the longest was, so that
+    the model's bounds stay what they are.
+
+    Returns:
+        what was found at the start and at the end; every step is held against the bounds.
+    """
+    bounds, magnitudes = block_bounds(model), Magnitudes(model)
+    tables = [getattr(model, side).embed_tokens.weight for side in ("encoder", "decoder")]
+    radii = [table.detach().norm(dim=1).max() for table in tables]
+    found: List[float] = []
+    for step in range(steps + 1):
+        forward(model, sample())
+        assert_within(bounds, magnitudes.seen)
+        value = magnitudes.seen[place][which].abs().max()
+        found.append(value.item())
+        uphill = torch.autograd.grad(value, tables, allow_unused=True)
+        with torch.no_grad():
+            for table, radius, direction in zip(tables, radii, uphill):
+                if direction is not None and step < steps:
+                    longest = direction.norm(dim=1).max().clamp(min=1e-12)
+                    table.add_(0.3 * radius * direction / longest)
+                    table.mul_((radius / table.norm(dim=1, keepdim=True)).clamp(max=1))
+    return found[0], max(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("place", "which"), [(("encoder", 4), 1), (("decoder", 9), 1), (("decoder", 5), 0)]
+)
+def test_searched_inputs(kind: str, place: Place, which: int) -> None:
+    first, best = climb(as_trained(build(residual=kind)).eval(), place, which)
+    if kind != "post":  # whose norms leave little to find
+        assert best > 1.2 * first
+
+
+@torch.no_grad()
+def test_the_bound_of_attention_is_reached() -> None:
+    """By one word whose embedding points where the row of the output does."""
+    model = stirred(encoder_attention_heads=1, no_token_positional_embeddings=True)
+    attention_module = model.encoder.layers[0].self_attn
+    attention_module.v_proj.bias.zero_()
+    table, scale = model.encoder.embed_tokens.weight, model.encoder.embed_scale
+    product = attention_module.out_proj.weight @ attention_module.v_proj.weight
+    radius = scale * table.norm(dim=1).max()
+    rows = radius * product.norm(dim=1) + attention_module.out_proj.bias.abs()
+    row = int(rows.argmax())
+    direction = product[row] * attention_module.out_proj.bias[row].sign()
+    table[9] = direction / direction.norm() * radius / scale
+    bound, magnitudes = block_bounds(model)[0], Magnitudes(model)
+    model(torch.tensor([[9]]), None, torch.tensor([[9]]))
+    assert magnitudes.seen["encoder", 1][0].abs().max().item() == pytest.approx(bound.output)
+
+
+@torch.no_grad()
+def test_the_bound_of_feed_forward_is_reached() -> None:
+    """Where all hidden units can be large at once: orthogonal, and of the sign that relu keeps."""
+    layer = stirred(encoder_ffn_embed_dim=8).encoder.layers[0]
+    layer.fc1.weight.copy_(3 * torch.eye(8))
+    layer.fc2.weight.abs_()
+    for fc in (layer.fc1, layer.fc2):
+        fc.bias.zero_()
+    direction = layer.fc2.weight[5] / layer.fc2.weight[5].norm()
+    bound = feed_forward(layer, reach_of(BALL, torch.full((8,), 2.0).double()), None)
+    assert layer.feed_forward(2 * direction)[5].item() == pytest.approx(bound[5].item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("row", [POINT, BOX, BALL])
+def test_every_part_of_a_reach_counts(row: int) -> None:
+    module = stirred().encoder.layers[0].self_attn
+    sizes = torch.linspace(-1, 2, 8).double() if row == POINT else torch.linspace(1, 2, 8).double()
+    bound = attention(module, [reach_of(row, sizes)])
+    if row == POINT:
+        points = [sizes]
+    elif row == BOX:
+        points = [sizes * torch.tensor([1.0 if i >> k & 1 else -1.0 for k in range(8)]).double()
+                  for i in range(256)]  # fmt: skip
+    else:
+        points = list(sizes * nn.functional.normalize(torch.randn(500, 8).double(), dim=1))
+    largest = torch.stack([module.out_proj(module.v_proj(point)).abs() for point in points]).amax(0)
+    assert bool((largest <= bound + 1e-12).all())
+    assert bool((largest > 0.3 * bound).any())
+
+
+def test_operator_norms() -> None:
+    for shape in ((5, 9), (9, 5), (1, 4)):
+        weight = torch.randn(shape, dtype=torch.float64)
+        expected = torch.linalg.matrix_norm(weight, ord=2)
+        torch.testing.assert_close(operator_norm(weight), expected)
+
+
+def deep(scale: Any, layers: Tuple[int, int] = (100, 100)) -> nn.Module:
+    """A hundred layers on either side, weights moved as by a training and exact in float16."""
+    sizes = {"encoder_layers": layers[0], "decoder_layers": layers[1]}
+    model = stir(build(residual_scale=scale, **sizes), size=0.1)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "_layer_norm.weight" in name:
+                weight.mul_(torch.rand(len(weight), generator=generator).exp())
+    return model.half().float().eval()
+
+
+def words_of(model: nn.Module) -> Tensor:
+    """The logits of a batch, without padding."""
+    source, previous = sentences([7, 4], seed=1), shifted(sentences([6, 3], seed=2))
+    return model(source, None, previous)[0][previous.ne(PAD)].float()
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_a_hundred_layers_in_16_bits() -> None:
+    """Finite, within the bounds, and no further from s = 1 in float32 than the format makes it."""
+    auto, plain = deep("auto"), deep(1.0)
+    expected = words_of(plain)
+    for dtype, rounding in ((torch.float16, 0.01), (torch.bfloat16, 0.1)):
+        model = copy.deepcopy(auto).to(dtype)
+        bounds, magnitudes = block_bounds(model), Magnitudes(model)
+        assert max(max(bound.stream, bound.output) for bound in bounds) < 65504
+        actual = words_of(model)
+        assert bool(torch.isfinite(actual).all())
+        assert_within(bounds, magnitudes.seen)
+        error = (actual - expected).norm()
+        assert error < rounding * expected.norm()
+        assert error < 1.1 * (words_of(copy.deepcopy(plain).to(dtype)) - expected).norm()
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_what_overflows_float16_at_1_does_not_at_auto_and_the_bound_says_so() -> None:
+    source = sentences([7, 4], seed=1)
+    for scale, holds in (("auto", True), (1.0, False)):
+        model = deep(scale, layers=(100, 1)).half()
+        for layer in model.encoder.layers:
+            layer.fc2.bias.fill_(3000)
+        bounds = block_bounds(model)
+        assert (max(b.stream for b in bounds) < 65504) is holds
+        assert bool(torch.isfinite(model.encoder(source)["encoder_out"][0]).all()) is holds
+
+
+def test_nothing_is_bounded_where_a_weight_is_no_number() -> None:
+    model = build()
+    with torch.no_grad():
+        model.decoder.layers[1].fc1.weight[0, 0] = math.nan
+    assert {bound.stream for bound in block_bounds(model)} == {math.inf}
+    assert len(block_bounds(model)) == 2 * 2 + 3 * 3

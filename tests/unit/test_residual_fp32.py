@@ -1,0 +1,227 @@
+"""Protects `--residual-fp32`: sums in float32, blocks in 16 bits, and nothing else changes."""
+
+from argparse import Namespace
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+import torch
+from fairseq.sequence_generator import SequenceGenerator
+from helpers.language_models import build_lm
+from helpers.models import (
+    PAD,
+    assert_same_gradients,
+    build,
+    forward,
+    gradients,
+    let_sentences_end,
+    sample,
+    stir,
+    stirred,
+)
+from torch import Tensor, nn
+
+from resdual_fairseq import decoding
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.options import settle_options
+from resdual_fairseq.residual import RESIDUALS, ResidualOptions, build_residual
+
+WITH_SUM = [kind for kind, scheme in RESIDUALS.items() if scheme.has_sum]
+FORMATS = [torch.float16, torch.bfloat16]
+CELLS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+    "resdual": ("resdual", {}),
+    "resdual with weighted residuals": ("resdual", {"scale_resids": True}),
+    "pre": ("pre", {}),
+    "pre with weighted residuals": ("pre", {"scale_resids": True}),
+    "pre without final norm": ("pre", {"no_decoder_final_norm": True}),
+}
+
+
+def narrow(kind: str, dtype: torch.dtype = torch.bfloat16, **options: Any) -> nn.Module:
+    """A model in 16 bits whose stream is in float32."""
+    return stirred(residual=kind, residual_fp32=True, **options).to(dtype)
+
+
+def test_post_ln_alone_has_no_sum() -> None:
+    assert WITH_SUM == ["resdual", "pre"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_the_sum_is_wide_and_the_rest_is_not(kind: str, dtype: torch.dtype) -> None:
+    model = narrow(kind, dtype)
+    x, d = model.decoder.layer_norm.start(torch.randn(5, 3, 8, dtype=dtype))
+    for layer in model.decoder.layers:
+        x, d, _ = layer(x, d, torch.randn(4, 3, 8, dtype=dtype))
+        assert (x if d is None else d).dtype == torch.float32
+        assert d is None or x.dtype == dtype
+    assert model.decoder.layer_norm.close(x, d).dtype == dtype
+    assert forward(model, sample()).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_no_bit_changes_where_nothing_is_narrow(kind: str, dtype: torch.dtype) -> None:
+    found = []
+    for fp32 in (False, True):
+        model = stir(build(residual=kind, residual_fp32=fp32, dropout=0.2)).to(dtype).train()
+        torch.manual_seed(3)
+        output = forward(model, sample())
+        output.square().mean().backward()
+        found.append((output.detach(), gradients(model)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert_same_gradients(found[1][1], found[0][1], tolerance=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_no_bit_changes_under_autocast(kind: str) -> None:
+    """As with --amp, whose streams are in float32 anyway."""
+    outputs = []
+    for fp32 in (False, True):
+        model = stirred(residual=kind, residual_fp32=fp32).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs.append(forward(model, sample()))
+    assert torch.equal(outputs[0], outputs[1])
+
+
+def summed(kind: str, fp32: bool, outputs: List[Tensor]) -> Tensor:
+    """What a stack of blocks makes of these outputs in its sum."""
+    options = ResidualOptions(kind=kind, alpha=0.0, fp32=fp32)
+    blocks, width, dtype = len(outputs) - 1, outputs[0].size(-1), outputs[0].dtype
+    around_stack = build_residual(options, width, blocks, blocks + 1).to(dtype)
+    x, d = around_stack.start(outputs[0])
+    for k, f in enumerate(outputs[1:], start=1):
+        x, d = build_residual(options, width, blocks, k).to(dtype).join(x, d, f)
+    return around_stack.close(x, d)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_three_hundred_outputs_keep_their_digits(kind: str, dtype: torch.dtype) -> None:
+    """Only the rounding of the result is left; a narrow sum errs several times as much."""
+    generator = torch.Generator().manual_seed(1)
+    outputs = [torch.randn(50, 64, generator=generator).to(dtype) for _ in range(301)]
+    expected = summed(kind, False, [f.double() for f in outputs])
+    wide, plain = (
+        (summed(kind, fp32, outputs).double() - expected).abs() for fp32 in (True, False)
+    )
+    assert bool((wide <= torch.finfo(dtype).eps * (expected.abs() / 2 + 1e-3)).all())
+    assert plain.mean() > 5 * wide.mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", ["resdual", "pre without final norm"])
+def test_torchscript(cell: str) -> None:
+    kind, more = CELLS[cell]
+    model = narrow(kind, export=True, **more)
+    expected = forward(model, sample())
+    actual = torch.jit.script(model)(**sample()["net_input"])[0]
+    assert actual.dtype == expected.dtype == torch.bfloat16
+    distance = (actual - expected).float().norm() / expected.float().norm()
+    assert distance < 0.1  # attention is computed in another order there
+
+
+@torch.no_grad()
+def test_a_scripted_generator_finds_the_same() -> None:
+    """In float32: in 16 bits hypotheses of nearly one score change places."""
+    model = stirred(residual_fp32=True, export=True).float()
+    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
+    batch = {"net_input": sample()["net_input"]}
+    expected, actual = generator(batch), torch.jit.script(generator)(batch)
+    for beams, others in zip(expected, actual):
+        assert [b["tokens"].tolist() for b in beams] == [b["tokens"].tolist() for b in others]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps_of_layers", [False, True])
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_decoding_step_by_step(
+    kind: str, steps_of_layers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if steps_of_layers:
+        monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    model = narrow(kind)
+    net_input = sample()["net_input"]
+    previous = net_input["prev_output_tokens"].masked_fill(
+        net_input["prev_output_tokens"].eq(PAD), 9
+    )
+    expected = model(net_input["src_tokens"], None, previous)[0].float()
+    memory = model.encoder(net_input["src_tokens"])
+    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
+    steps = []
+    for length in range(1, previous.size(1) + 1):
+        steps.append(model.decoder(previous[:, :length], memory, incremental_state=state)[0])
+    actual = torch.cat(steps, dim=1)
+    assert actual.dtype == torch.bfloat16
+    assert (actual.float() - expected).norm() / expected.norm() < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_beam_search_in_16_bits(kind: str) -> None:
+    model = let_sentences_end(narrow(kind))
+    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=3, max_len_b=9)
+    beams = generator.generate([model], sample())
+    assert [len(beam) for beam in beams] == [3, 3, 3]
+    assert all(bool(torch.isfinite(hypothesis["score"])) for beam in beams for hypothesis in beam)
+
+
+@pytest.mark.parametrize("how", ["checkpoint_activations", "offload_activations"])
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_activation_checkpointing(kind: str, how: str) -> None:
+    found = []
+    for options in ({}, {how: True}):
+        model = narrow(kind, dropout=0.2, **options).train()
+        torch.manual_seed(4)
+        forward(model, sample()).float().square().mean().backward()
+        found.append(gradients(model))
+    assert all(g is not None and g.dtype == torch.bfloat16 for g in found[0].values())
+    assert_same_gradients(found[1], found[0], tolerance=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_language_model(cell: str) -> None:
+    kind, more = CELLS[cell]
+    tokens = sample()["net_input"]["prev_output_tokens"]
+    models = [
+        stir(build_lm(residual=kind, residual_fp32=fp32, **more)).eval() for fp32 in (False, True)
+    ]
+    assert torch.equal(models[0](tokens)[0], models[1](tokens)[0])
+    expected, actual = models[0](tokens)[0], models[1].bfloat16()(tokens)[0]
+    assert actual.dtype == torch.bfloat16
+    assert (actual.double() - expected).norm() / expected.norm() < 0.1
+
+
+@pytest.mark.parametrize("kind", WITH_SUM)
+def test_weights_are_those_without_it(kind: str) -> None:
+    plain, wide = build(residual=kind), build(residual=kind, residual_fp32=True)
+    assert list(plain.state_dict()) == list(wide.state_dict())
+    wide.load_state_dict(plain.state_dict())
+
+
+def refusal(**options: Any) -> str:
+    with pytest.raises(ResDualError) as error:
+        settle_options(Namespace(**options))
+    return str(error.value)
+
+
+def test_options_that_cannot_hold() -> None:
+    told = refusal(residual="post", residual_fp32=True)
+    assert "--residual-fp32" in told
+    assert "--residual post norms its stream after every block" in told
+    assert "leave it out" in told
+    assert "--residual-fp32 maybe is neither on nor off" in refusal(residual_fp32="maybe")
+
+
+def streams(model: nn.Module) -> Tuple[Tensor, Optional[Tensor]]:
+    return model.encoder.layer_norm.start(torch.zeros(1, 1, 8, dtype=torch.bfloat16))
+
+
+def test_it_is_off_by_default() -> None:
+    for kind in RESIDUALS:
+        x, d = streams(build(residual=kind))
+        assert x.dtype == torch.bfloat16
+        assert d is None or d.dtype == torch.bfloat16
