@@ -88,7 +88,7 @@ def add_residual_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="keep the residual stream (the dual stream of resdual, the only one of pre) in "
         "float32 while blocks compute in 16 bits: for deep stacks with --bf16 or --fp16, whose "
-        "sums lose digits. Takes a little time, and for that stream twice the memory; without 16 "
+        "sums lose digits. Takes some time, and for that stream twice the memory; without 16 "
         "bits, and with --amp, it changes nothing. Not in the paper",
     )
     group.add_argument(

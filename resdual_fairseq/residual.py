@@ -19,8 +19,8 @@ resdual is section 3 of Xie et al. 2023 (arXiv 2304.14802); post and pre are its
 Nothing else in the package knows these equations.
 
 The streams have the precision of the blocks. With :attr:`ResidualOptions.fp32` the one that is a
-sum of block outputs (d of resdual, x of pre) is kept in float32, and what leaves it, past a norm,
-is rounded to the blocks' precision.
+sum of block outputs (d of resdual, x of pre) is kept in float32, and what is read from it is
+rounded to the blocks' precision.
 """
 
 import math

@@ -16,8 +16,10 @@ is known. From there:
 
 A set of vectors is a tensor 4 x C, called a reach: a point, the half-widths of a box around it, and
 the half-axes of two ellipsoids, one for norms around blocks (or embeddings) and one for the norm
-around the stack; the set is the sum of the four. The bounds are those of exact arithmetic. They
-speak of block outputs and streams, not of the numbers inside a block, such as attention's logits.
+around the stack; the set is the sum of the four. (A scheme whose blocks read a sum of several
+norms' outputs, without a norm of their own, would need a row more for each.) The bounds are those
+of exact arithmetic. They speak of block outputs and streams, not of the numbers inside a block,
+such as attention's logits.
 """
 
 import copy
@@ -61,8 +63,9 @@ class BlockBound(NamedTuple):
 def block_bounds(model: Any) -> List[BlockBound]:
     """Bounds for every block, encoder (if there is one) first, with the weights as they are.
 
-    They hold for any input, and with dropout where the model is in training mode. Where a weight is
-    NaN or Inf nothing is bounded: all are infinite.
+    They hold for any input, and with dropout where the model is in training mode (with all layers:
+    LayerDrop and quantization noise are not counted). Where a weight is NaN or Inf nothing is
+    bounded: all are infinite.
 
     Args:
         model: a model of this package.
@@ -144,12 +147,9 @@ def scaled(reach: Tensor, weight: Tensor) -> Tensor:
     return torch.cat((weight * reach[:BOX], weight.abs() * reach[BOX:]))
 
 
-def dropped(reach: Tensor, dropout: FairseqDropout) -> Tensor:
-    """The reach after dropout, which may put any channel to 0."""
-    factor = gain(dropout)
-    if factor == 1.0:
-        return reach
-    reach = factor * reach
+def around_zero(reach: Tensor) -> Tensor:
+    """The reach with any channels at 0, where padding and dropout put them."""
+    reach = reach.clone()
     reach[BOX] += reach[POINT].abs()
     reach[POINT] = 0
     return reach
@@ -199,7 +199,8 @@ def embeddings(module: Any) -> Tensor:
     norm = module.layernorm_embedding
     width = module.layer_norm.normalized_shape[0]
     ball = reach_of(BALL, torch.full((width,), radius, dtype=torch.float64))
-    return dropped(ball if norm is None else norm_reach(norm), module.dropout_module)
+    reach = ball if norm is None else norm_reach(norm)
+    return gain(module.dropout_module) * around_zero(reach)
 
 
 def word_norm(module: Any, words: Tensor) -> float:

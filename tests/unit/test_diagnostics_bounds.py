@@ -85,6 +85,9 @@ def test_random_inputs(kind: str, name: str) -> None:
     for seed in (1, 2):
         forward(model, sample(seed=seed))
         assert_within(bounds, magnitudes.seen)
+    padding = torch.full((2, 4), PAD)
+    model(padding, None, padding)
+    assert_within(bounds, magnitudes.seen)
 
 
 @torch.no_grad()
