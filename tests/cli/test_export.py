@@ -1,5 +1,6 @@
 """Protects resdual-export: its files translate, without fairseq, as fairseq does."""
 
+import shutil
 import sys
 from importlib import util
 from pathlib import Path
@@ -65,21 +66,46 @@ def test_the_program_needs_neither_torch_nor_fairseq(exported: Path, tmp_path: P
     assert "holds no model.json; make it with resdual-export" in output
 
 
-def test_eight_bits_translate_nearly_as_well(
-    exported: Path, lines: List[str], example: Any, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def rounded(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What --int8 would have written."""
+    folder = tmp_path_factory.mktemp("rounded")
     for path in exported.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+        shutil.copy2(path, folder)
     for name in (ENCODER, STEP):
-        round_weights(tmp_path / name)
-    whole, rounded = (
+        round_weights(folder / name)
+    return folder
+
+
+def test_eight_bits_translate_nearly_as_well(
+    rounded: Path, exported: Path, lines: List[str], example: Any
+) -> None:
+    sizes = [
         sum((folder / name).stat().st_size for name in (ENCODER, STEP))
-        for folder in (exported, tmp_path)
-    )
-    assert rounded < 0.7 * whole
-    found = example.Translator(tmp_path, threads=1).translate(lines)
+        for folder in (exported, rounded)
+    ]
+    assert sizes[1] < 0.7 * sizes[0]
+    found = example.Translator(rounded, threads=1).translate(lines)
     right = sum(line[::-1] == translation for line, translation in zip(lines, found))
     assert right > 0.9 * len(lines)
+
+
+def test_the_script_that_compares_them(
+    rounded: Path, exported: Path, learned: Path, reversal: Path, reversal_text: Path
+) -> None:
+    output = run(
+        sys.executable, EXAMPLE.with_name("int8.py"), learned / "checkpoint_last.pt", reversal,
+        reversal_text / "test.src", reversal_text / "test.tgt", "--lines", 30,
+        "--onnx", exported, rounded,
+    )  # fmt: skip
+    rows = [line.rsplit(maxsplit=3) for line in output.split("BLEU\n")[1].splitlines()[:4]]
+    names = ["torch, 32 bits", "torch, 8 bits", exported.name, rounded.name]
+    assert [row[0].strip() for row in rows] == names
+    sizes, bleu = ([float(row[column]) for row in rows] for column in (1, 3))
+    assert sizes[1] < sizes[0]
+    assert sizes[3] < sizes[2]
+    assert min(bleu) > 90
+    assert "30 lines, nrefs:1|" in output
 
 
 def test_what_cannot_be_exported_is_named(learned: Path, exported: Path, tmp_path: Path) -> None:
