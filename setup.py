@@ -36,11 +36,15 @@ setup(
     extras_require={
         "quickstart": ["sacremoses>=0.1.1"],
         "diagnostics": ["matplotlib>=3.6", "scipy>=1.9"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
         "dev": [
             "sacremoses>=0.1.1",
             "matplotlib>=3.6",
             "scipy>=1.9",
             "tensorboard>=2.9",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+            "onnxscript>=0.2",
             "pytest>=7",
             "pytest-xdist>=3",
             "hypothesis>=6",
@@ -52,6 +56,7 @@ setup(
         "console_scripts": [
             "resdual-average-checkpoints=resdual_fairseq.averaging:main",
             "resdual-diagnose=resdual_fairseq.diagnostics.command:main",
+            "resdual-export=resdual_fairseq.export:main",
         ]
     },
 )

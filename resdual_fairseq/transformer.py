@@ -297,6 +297,18 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
         # A view of one column breaks the export of dynamically quantized embeddings.
         tokens = tokens.contiguous()
+        x = self.embed_at(tokens, positions)
+
+        padding_mask: Optional[Tensor] = None
+        padding = tokens.eq(self.padding_idx)
+        if incremental_state is None:
+            padding = hideable(padding)
+        if self.cross_self_attention or bool(padding.any()):
+            padding_mask = padding
+        return x.transpose(0, 1), padding_mask
+
+    def embed_at(self, tokens: Tensor, positions: Optional[Tensor]) -> Tensor:
+        """Embeddings (B x T x C) of tokens (B x T) at embedded positions (B x T x C) or None."""
         x = self.embed_scale * self.embed_tokens(tokens)
         if self.quant_noise is not None:
             x = self.quant_noise(x)
@@ -306,15 +318,7 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             x = x + positions
         if self.layernorm_embedding is not None:
             x = self.layernorm_embedding(x)
-        x = self.dropout_module(x)
-
-        padding_mask: Optional[Tensor] = None
-        padding = tokens.eq(self.padding_idx)
-        if incremental_state is None:
-            padding = hideable(padding)
-        if self.cross_self_attention or bool(padding.any()):
-            padding_mask = padding
-        return x.transpose(0, 1), padding_mask
+        return self.dropout_module(x)
 
 
 @register_model(MODEL)

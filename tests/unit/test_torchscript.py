@@ -1,5 +1,6 @@
-"""Protects TorchScript: the scripted model and generator compute what the eager ones do."""
+"""Protects TorchScript: model and generator, scripted, saved and loaded, are the eager ones."""
 
+import io
 from typing import Any, Dict
 
 import pytest
@@ -19,13 +20,20 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 }
 
 
+def saved_and_loaded(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    file = io.BytesIO()
+    torch.jit.save(scripted, file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("kind", "name"), [*((kind, "as_is") for kind in KINDS), ("resdual", "many")]
 )
 def test_scripted_model(kind: str, name: str) -> None:
     model = stir(build(residual=kind, export=True, **OPTIONS[name])).float().eval()
-    scripted = torch.jit.script(model)
+    scripted = saved_and_loaded(torch.jit.script(model))
     for seed in (7, 8):
         net_input = sample(seed=seed)["net_input"]
         expected, extra = model(**net_input, alignment_layer=1)
@@ -39,7 +47,7 @@ def test_scripted_generator() -> None:
     model = stir(build(export=True)).float().eval()
     generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
     batch = {"net_input": sample()["net_input"]}
-    expected, actual = generator(batch), torch.jit.script(generator)(batch)
+    expected, actual = generator(batch), saved_and_loaded(torch.jit.script(generator))(batch)
     for beams, scripted_beams in zip(expected, actual):
         for beam, scripted_beam in zip(beams, scripted_beams):
             assert beam["tokens"].tolist() == scripted_beam["tokens"].tolist()
