@@ -65,14 +65,14 @@ def add_residual_options(parser: ArgumentParser) -> None:
         choices=list(RESIDUALS),
         help="residual connections: resdual (dual stream, the paper's model; default), or its "
         "baselines post (Post-LN, the original Transformer) and pre (Pre-LN) through the same "
-        "code. Change it to compare; nothing else needs to change with it",
+        "code. Change it to compare; the learning rate that suits best may differ",
     )
     group.add_argument(
         "--residual-scale",
         type=scale_value,
         metavar="S",
-        help="factor s of the dual stream, above 0, or auto (default): the largest power of two "
-        "with which the stream stays within the largest block output, so that fp16 does not "
+        help="factor s of the dual stream, 1e-4 to 1000, or auto (default): the largest power of "
+        "two with which the stream stays within the largest block output, so that fp16 does not "
         "overflow at any depth. The result does not depend on it beyond rounding. The paper used "
         "0.05 for 18 layers in fp16 and 1.0 elsewhere",
     )
@@ -80,7 +80,7 @@ def add_residual_options(parser: ArgumentParser) -> None:
         "--residual-alpha",
         type=float,
         metavar="A",
-        help="weight of the Post-LN stream in the output, 0 or more: y = A x + LN(d) (default and "
+        help="weight of the Post-LN stream in the output, 0 to 1000: y = A x + LN(d) (default and "
         "paper: 1.0). Less trusts the dual stream more, which can start faster in short trainings",
     )
     group.add_argument(
