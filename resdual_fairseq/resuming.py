@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from .errors import ResDualError
+from .residual import RESIDUALS
 
 SAME_FOR_LIFE = {"residual": "resdual", "residual_alpha": 1.0}
 """Options that decide what the weights mean, with their defaults."""
@@ -20,7 +21,7 @@ LAST = "checkpoint_last.pt"
 
 
 def check_resumed(args: Namespace) -> None:
-    """Raise where fairseq-train would start from a file that is missing or of another model.
+    """Raise where fairseq-train would go on with another model, or fine-tune one that is missing.
 
     Args:
         args: fairseq's namespace of a whole command line.
@@ -28,26 +29,32 @@ def check_resumed(args: Namespace) -> None:
     Raises:
         ResDualError: naming the file, what differs and the remedy.
     """
+    checkpoint = checkpoint_to_resume(args)
     finetuned = getattr(args, "finetune_from_model", None)
-    if finetuned and not Path(finetuned).is_file():
+    if checkpoint is None and finetuned and not Path(finetuned).is_file():
         raise ResDualError(
             f"--finetune-from-model {finetuned} does not exist; give a checkpoint that "
             "fairseq-train wrote"
         )
-    checkpoint = checkpoint_to_resume(args)
     before = model_options(checkpoint) if checkpoint is not None else None
     if checkpoint is None or before is None:
         return
-    check_model(checkpoint, before)
+    check_model(checkpoint, before, args)
     if getattr(before, "residual", None) is not None:
         check_values(checkpoint, before, args)
         check_sharing(checkpoint, before, args)
 
 
-def check_model(checkpoint: Path, before: Namespace) -> None:
-    """Raise on a checkpoint of fairseq's own model, which would go on with other equations."""
+def check_model(checkpoint: Path, before: Namespace, args: Namespace) -> None:
+    """Raise on a checkpoint of fairseq's own model, where its equations are not those asked for."""
     name = str(getattr(before, "_name", None) or getattr(before, "arch", ""))
-    if name.startswith("transformer") and not hasattr(before, "residual"):
+    if not name.startswith("transformer") or hasattr(before, "residual"):
+        return
+    kind = getattr(args, "residual", "resdual")
+    norms = {
+        bool(getattr(before, f"{side}_normalize_before", False)) for side in ("encoder", "decoder")
+    }
+    if kind == "resdual" or norms != {RESIDUALS[kind].norms_blocks_input}:
         raise ResDualError(
             f"{checkpoint} was trained by fairseq's {name}; give another --save-dir, with "
             f"--finetune-from-model {checkpoint} to start from its weights"
@@ -90,6 +97,9 @@ def checkpoint_to_resume(args: Namespace) -> Optional[Path]:
         return None
     restore = getattr(args, "restore_file", LAST)
     path = Path(args.save_dir, LAST) if restore == LAST else Path(restore)
+    once = getattr(args, "continue_once", None)
+    if restore == LAST and once and not path.is_file():
+        path = Path(once)
     return path if path.is_file() else None
 
 

@@ -128,8 +128,16 @@ cool_down() {
             "$(minutes "$MINUTES / 3")" "$MODEL/cooldown" ${UPDATES:+--until "$UPDATES"}
     read -r done last rate <"$MODEL/cooldown"
     [ -n "$UPDATES" ] || until=(--stop-time-hours "$(hours "$MINUTES")")
+    # fairseq takes one update more where a call that was killed had come to the end.
+    [ "$(updates)" -ge "$last" ] 2>/dev/null && return
     fit --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$done" \
         --total-num-update "$last" --max-update "$last" ${until[@]+"${until[@]}"}
+}
+
+updates() {
+    PYTHONPATH=examples/quickstart python -c \
+        'import report, sys; print(report.updates(report.Path(sys.argv[1])))' \
+        "$MODEL/checkpoint_last.pt" 2>/dev/null
 }
 
 minutes() { python -c "print(round($1, 3))"; }

@@ -57,7 +57,7 @@ def test_the_readmes_commands_run_word_for_word(tmp_path: Path) -> None:
     commands.remove("bash scripts/test.sh\n")  # it runs this test
     assert len(commands) > 8
     variables = environment(
-        RESDUAL_DEMO_UPDATES="2", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
+        RESDUAL_DEMO_UPDATES="4", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
         RESDUAL_DEMO_DIR=str(folder / "demo"),
     )  # fmt: skip
     done = subprocess.run(

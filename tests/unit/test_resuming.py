@@ -87,11 +87,29 @@ def test_what_fairseq_shares_by_itself_is_no_difference(tmp_path: Path) -> None:
 
 def test_a_run_of_fairseqs_transformer_does_not_go_on(tmp_path: Path) -> None:
     save(tmp_path / "checkpoint_last.pt", {}, _name="transformer_iwslt_de_en")
-    with pytest.raises(ResDualError, match=r"fairseq's transformer_iwslt_de_en; .*--finetune"):
-        check_resumed(training(tmp_path, residual="pre"))
-    check_resumed(training(tmp_path, residual="pre", reset_optimizer=True))
+    for options in ({}, {"residual": "pre"}):
+        with pytest.raises(ResDualError, match=r"fairseq's transformer_iwslt_de_en; .*--finetune"):
+            check_resumed(training(tmp_path, **options))
+        check_resumed(training(tmp_path, reset_optimizer=True, **options))
+
+
+@pytest.mark.parametrize("kind", ["pre", "post"])
+def test_a_run_of_fairseqs_transformer_goes_on_as_what_it_was(kind: str, tmp_path: Path) -> None:
+    norms = {f"{side}_normalize_before": kind == "pre" for side in ("encoder", "decoder")}
+    save(tmp_path / "checkpoint_last.pt", {}, _name="transformer", **norms)
+    check_resumed(training(tmp_path, residual=kind))
 
 
 def test_a_missing_file_to_start_from(tmp_path: Path) -> None:
     with pytest.raises(ResDualError, match=r"--finetune-from-model .*none\.pt does not exist"):
         check_resumed(training(tmp_path, finetune_from_model=str(tmp_path / "none.pt")))
+
+
+def test_a_fine_tuning_goes_on_without_the_file_that_it_began_with(begun: Path) -> None:
+    check_resumed(training(begun, residual="post", finetune_from_model="none.pt"))
+
+
+def test_continue_once_is_looked_at_where_it_is_read(begun: Path, tmp_path: Path) -> None:
+    once = {"continue_once": str(begun / "checkpoint_last.pt")}
+    with pytest.raises(ResDualError, match="was trained with --residual post"):
+        check_resumed(training(tmp_path / "new", **once))
