@@ -1,8 +1,9 @@
 """Packaging of resdual_fairseq, the ResiDual plugin of fairseq."""
 
+import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 VERSION = next(
@@ -10,6 +11,11 @@ VERSION = next(
     for line in (ROOT / "resdual_fairseq" / "__init__.py").read_text().splitlines()
     if line.startswith("__version__")
 )
+
+NATIVE = "resdual_fairseq/native"
+# torch's own OpenMP is found by this name; elsewhere the library takes one thread.
+OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
+HEADERS = ("codes", "kernels", "layers", "product", "room", "structures", "vectors")
 
 setup(
     name="resdual-fairseq",
@@ -19,7 +25,19 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9,<3.13",
-    packages=["resdual_fairseq", "resdual_fairseq.diagnostics"],
+    packages=["resdual_fairseq", "resdual_fairseq.diagnostics", "resdual_fairseq.native"],
+    ext_modules=[
+        # Loaded by ctypes, hence of any Python; without a C compiler, generation runs in torch.
+        Extension(
+            "resdual_fairseq.native._library",
+            sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library")],
+            depends=[f"{NATIVE}/{name}.h" for name in HEADERS],
+            extra_compile_args=["-O3", "-fno-math-errno", *OPENMP],
+            extra_link_args=OPENMP,
+            libraries=["m"],
+            optional=True,
+        )
+    ],
     package_data={"resdual_fairseq": ["config/*.yaml", "py.typed"]},
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main
@@ -57,6 +75,7 @@ setup(
             "resdual-average-checkpoints=resdual_fairseq.averaging:main",
             "resdual-diagnose=resdual_fairseq.diagnostics.command:main",
             "resdual-export=resdual_fairseq.export:main",
+            "resdual-quantize=resdual_fairseq.quantize:main",
         ]
     },
 )

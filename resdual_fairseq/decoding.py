@@ -107,7 +107,7 @@ class Steps:
         Args:
             x: its embedding, 1 x rows x C.
             padding: rows x 1, True where the token is padding, or None.
-            alignment_layer: the layer whose cross-attention is returned.
+            alignment_layer: the layer whose cross-attention is returned, or -1 for none.
 
         Returns:
             the stack's output 1 x rows x C; x after every layer; cross-attention

@@ -23,6 +23,7 @@ from .compat import with_names
 from .divergence import NamesDivergedBlock
 from .errors import ResDualError
 from .gradient_log import LogsBlockGradients
+from .int8 import LoadsCodes
 from .options import (
     OWN_KEYS,
     add_residual_options,
@@ -56,7 +57,7 @@ def build_decoder(
 
 @register_model(LANGUAGE_MODEL)
 class ResDualLanguageModel(
-    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, TransformerLanguageModel
+    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, LoadsCodes, TransformerLanguageModel
 ):
     """Decoder-only Transformer with dual residual connections (Xie et al. 2023).
 

@@ -67,6 +67,20 @@ def auto_scale(blocks: int) -> float:
     return 2.0 ** -math.ceil(math.log2(blocks + 1))
 
 
+@dataclass(frozen=True)
+class Join:
+    """How a scheme joins block k where that is no more than this.
+
+    A block computes on LN_k(x) or on x; then x + f, or LN_k of it, is the next x, and d + s f,
+    where there is a d, the next d. The compiled library (native/) takes schemes in this form.
+    """
+
+    norms_input: bool = False
+    norms_sum: bool = False
+    dual: Optional[float] = None
+    """s, or None where there is no d."""
+
+
 class Residual(nn.LayerNorm):
     """One residual connection with its layer norm. A scheme is a subclass.
 
@@ -139,12 +153,21 @@ class Residual(nn.LayerNorm):
         """The stack's output y."""
         return x
 
+    @torch.jit.unused
+    def as_join(self) -> Join:
+        """:meth:`read` and :meth:`join` in the form of :class:`Join`."""
+        raise NotImplementedError(f"{type(self).__name__} is not in this form")
+
 
 class PostLN(Residual):
     """x_{k+1} = LN_k(x_k + f_k(x_k)), y = x_{N+1} (Vaswani et al. 2017)."""
 
     def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
         return self(x + f), d
+
+    @torch.jit.unused
+    def as_join(self) -> Join:
+        return Join(norms_sum=True)
 
 
 class PreLN(Residual):
@@ -178,6 +201,10 @@ class PreLN(Residual):
 
     def narrowed(self, z: Tensor) -> Tensor:
         return z.to(self.narrow.dtype) if self.fp32 else z
+
+    @torch.jit.unused
+    def as_join(self) -> Join:
+        return Join(norms_input=True)
 
 
 class ResiDual(Residual):
@@ -216,6 +243,10 @@ class ResiDual(Residual):
     def close(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         assert d is not None
         return add(self(d), x, alpha=self.alpha).to(x.dtype)
+
+    @torch.jit.unused
+    def as_join(self) -> Join:
+        return Join(norms_sum=True, dual=self.s)
 
 
 RESIDUALS: Dict[str, Type[Residual]] = {"resdual": ResiDual, "post": PostLN, "pre": PreLN}

@@ -20,10 +20,11 @@ from fairseq.modules import FairseqDropout
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
-from . import decoding
+from . import decoding, native
 from .divergence import NamesDivergedBlock, SkipsDetectorsHook
 from .encoder_output import ReorderedOutput
 from .gradient_log import LogsBlockGradients
+from .int8 import LoadsCodes
 from .layers import (
     DECODER_BLOCKS,
     ENCODER_BLOCKS,
@@ -71,6 +72,7 @@ class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderB
     def __init__(self, cfg: TransformerConfig, dictionary: Any, embed_tokens: nn.Module) -> None:
         self.residual_options = residual_options(cfg)
         self.layers_built = 0
+        self.int8 = False  # whether searches are to compute with weights of 8 bits
         super().__init__(cfg, dictionary, embed_tokens)
         blocks = ENCODER_BLOCKS * cfg.encoder.layers
         self.layer_norm = build_residual(
@@ -114,15 +116,21 @@ class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderB
 
         x = x.transpose(0, 1)
         states: List[Tensor] = [x] if return_all_hiddens else []
-        x, d = self.layer_norm.start(x)
-        for layer in self.layers:
-            x, d = layer(x, d, mask)
-            if return_all_hiddens:
-                states.append(x)
+        y: Optional[Tensor] = None
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if not return_all_hiddens:
+                y = native.encoded(self, x, mask)
+        if y is None:
+            x, d = self.layer_norm.start(x)
+            for layer in self.layers:
+                x, d = layer(x, d, mask)
+                if return_all_hiddens:
+                    states.append(x)
+            y = self.layer_norm.close(x, d)
         lengths = src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32)
         nothing: List[Tensor] = []
         return {
-            "encoder_out": [self.layer_norm.close(x, d)],
+            "encoder_out": [y],
             "encoder_padding_mask": [hidden],
             "encoder_embedding": [embedding],
             "encoder_states": states,
@@ -159,6 +167,7 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
     ) -> None:
         self.residual_options = residual_options(cfg, final_norm=not cfg.no_decoder_final_norm)
         self.layers_built = 0
+        self.int8 = False  # whether searches are to compute with weights of 8 bits
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
         blocks = (DECODER_BLOCKS - int(no_encoder_attn)) * cfg.decoder.layers
         self.layer_norm = build_residual(self.residual_options, self.embed_dim, blocks, blocks + 1)
@@ -194,7 +203,8 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             encoder_out: fairseq's encoder output, or None.
             incremental_state: keys and values of earlier steps: only the last token is computed.
             full_context_alignment: no causal mask.
-            alignment_layer: the layer whose cross-attention is returned (default: the last).
+            alignment_layer: the layer whose cross-attention is returned (default: the last, unless
+                ``prepare_for_inference_`` was told that no alignment is to be printed).
             alignment_heads: average over this many heads (default: all).
 
         Returns:
@@ -206,14 +216,17 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             memory = encoder_out["encoder_out"][0]
         if encoder_out is not None and len(encoder_out["encoder_padding_mask"]) > 0:
             memory_mask = encoder_out["encoder_padding_mask"][0]
+        attention_asked = alignment_layer is not None
         if alignment_layer is None:
             alignment_layer = self.num_layers - 1
 
         x, padding_mask = self.embed(prev_output_tokens, incremental_state)
         if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
             if incremental_state is not None:
-                steps = self.steps(incremental_state, memory, memory_mask, alignment_layer)
+                steps = self.steps(incremental_state, memory, memory_mask, alignment_layer, x)
                 if steps is not None:
+                    if not attention_asked and not self.layers[alignment_layer].need_attn:
+                        alignment_layer = -1  # fairseq's prepare_for_inference_ knows of no reader
                     y, states, weights = steps.step(x, padding_mask, alignment_layer)
                     return self.output(y, [x, *states], weights, alignment_heads)
         future_mask: Optional[Tensor] = None
@@ -258,6 +271,15 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
             x = self.project_out_dim(x)
         return x, {"attn": [attn], "inner_states": inner_states}
 
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Logits (B x T x V) of features (B x T x C); C where the softmax is adaptive."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if not self.training and self.adaptive_softmax is None:
+                logits = native.projected(self.output_projection, self.int8, features)
+                if logits is not None:
+                    return logits
+        return features if self.adaptive_softmax is not None else self.output_projection(features)
+
     @torch.jit.unused
     def steps(
         self,
@@ -265,23 +287,34 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
         memory: Optional[Tensor],
         memory_mask: Optional[Tensor],
         alignment_layer: int,
+        x: Tensor,
     ) -> Any:
-        """The steps of this search (``decoding.Steps``), or None where the layers decode."""
+        """The steps of this search, which begins with x, or None where the layers decode."""
         kept = self.get_incremental_state(incremental_state, "steps")
         if kept is None:
-            plain = decoding.applies(self, memory, alignment_layer)
-            kept = {"steps": decoding.Steps(self, memory, memory_mask) if plain else None}
+            steps: Any = None
+            if decoding.applies(self, memory, alignment_layer):
+                steps = native.steps(self, memory, memory_mask, x)
+                steps = steps or decoding.Steps(self, memory, memory_mask)
+            kept = {"steps": steps}
             self.set_incremental_state(incremental_state, "steps", kept)
         return kept["steps"]
 
-    def reorder_incremental_state(
+    def reorder_incremental_state_scripting(
         self, incremental_state: Dict[str, Dict[str, Optional[Tensor]]], new_order: Tensor
     ) -> None:
-        """Called by fairseq for every module, before the attention modules' own."""
+        """As fairseq's; where the whole stack takes steps, no module keeps anything by itself."""
         if not torch.jit.is_scripting():
-            kept = self.get_incremental_state(incremental_state, "steps")
-            if kept is not None and kept["steps"] is not None:
-                kept["steps"].reorder(new_order)
+            steps = self.get_incremental_state(incremental_state, "steps")
+            if steps is not None and steps["steps"] is not None:
+                steps["steps"].reorder(new_order)
+                return
+        # TorchScript has no super().
+        for module in self.modules():
+            if hasattr(module, "reorder_incremental_state"):
+                reordered = module.reorder_incremental_state(incremental_state, new_order)
+                if reordered is not None:
+                    incremental_state = reordered
 
     def embed(
         self, tokens: Tensor, incremental_state: IncrementalState = None
@@ -323,7 +356,7 @@ class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
 
 @register_model(MODEL)
 class ResDualTransformerModel(
-    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, TransformerModel
+    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, LoadsCodes, TransformerModel
 ):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 

@@ -1,4 +1,4 @@
-"""Protects the fast decoding step: what the layers' own forward finds, in every search."""
+"""Protects the fast decoding steps, in torch and compiled: what the layers' own forward finds."""
 
 from typing import Any, Dict, List
 
@@ -8,7 +8,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from helpers.models import EOS, KINDS, PAD, let_sentences_end, sample, stirred
 from torch import Tensor, nn
 
-from resdual_fairseq import decoding
+from resdual_fairseq import decoding, native
 
 OPTIONS: Dict[str, Dict[str, Any]] = {
     "as_is": {},
@@ -26,17 +26,22 @@ SEARCHES: Dict[str, Dict[str, Any]] = {
 Hypotheses = List[List[Dict[str, Tensor]]]
 
 
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> List[int]:
-    """How many rows each fast step had."""
+@pytest.fixture(params=["torch", "compiled"])
+def taken(request: Any, monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """How many rows each fast step had, once in torch and once by the compiled library."""
+    if request.param == "torch":
+        monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    elif native.loaded() is None:
+        pytest.skip("the library was not compiled: no C compiler where this was installed")
     rows: List[int] = []
-    step = decoding.Steps.step
+    kind: Any = {"torch": decoding.Steps, "compiled": native.NativeSteps}[request.param]
+    step = kind.step
 
-    def counted(self: decoding.Steps, x: Tensor, *arguments: Any) -> Any:
+    def counted(self: Any, x: Tensor, *arguments: Any) -> Any:
         rows.append(x.size(1))
         return step(self, x, *arguments)
 
-    monkeypatch.setattr(decoding.Steps, "step", counted)
+    monkeypatch.setattr(kind, "step", counted)
     return rows
 
 

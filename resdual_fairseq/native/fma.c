@@ -1,0 +1,16 @@
+/* The layers for x86 processors with AVX2 and FMA. */
+
+#ifdef __x86_64__
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+
+#define VARIANT(name) resdual_##name##_fma
+#include "layers.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,92 @@
+/* Encoder and decoder layers for inference: float32 on the CPU, a few rows or many.
+ *
+ * What torch spends on a decoding step of a few rows is mostly the calling of operations and the
+ * repacking of weights. Here the weights are packed once, a step of the whole stack is one call,
+ * and keys and values are read where they were written: no search copies or reorders them.
+ *
+ * Rows are independent of one another, hence threads share them: OpenMP's, which torch uses too.
+ * Nothing is allocated or kept here: the caller owns every array. The structures have their twins
+ * in structures.py.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "room.h"
+
+#ifdef __x86_64__
+#define HAS_FMA (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+#define FUNCTION(name, parameters, arguments)                                                      \
+    void resdual_##name##_fma parameters;                                                          \
+    void resdual_##name##_any parameters;                                                          \
+    static void name parameters                                                                    \
+    {                                                                                              \
+        if (HAS_FMA) resdual_##name##_fma arguments;                                               \
+        else resdual_##name##_any arguments;                                                       \
+    }
+#else
+#define FUNCTION(name, parameters, arguments)                                                      \
+    void resdual_##name##_any parameters;                                                          \
+    static void name parameters { resdual_##name##_any arguments; }
+#endif
+
+FUNCTION(decode,
+         (const struct stack *s, const struct search *now, long first, long last, float *x,
+          float *d, char *scratch),
+         (s, now, first, last, x, d, scratch))
+
+FUNCTION(encode,
+         (const struct stack *s, const struct source *source, long first, long last, float *x,
+          float *d, char *scratch),
+         (s, source, first, last, x, d, scratch))
+
+FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
+         (l, a, rows, out, codes))
+
+/* Bytes of scratch for so many rows, with at most `longest` keys. */
+size_t resdual_scratch(const struct stack *s, long rows, long longest)
+{
+    const struct room room = furnish(s, rows, longest, NULL);
+    const long inputs = s->inner > s->width ? s->inner : s->width;
+    return (size_t)(uintptr_t)(room.codes + codes_of(inputs));
+}
+
+/* The same for a call of resdual_linear. */
+size_t resdual_linear_scratch(const struct linear *l)
+{
+    return l->codes ? codes_of(l->inputs) * sizeof(short) : 0;
+}
+
+/* One token for every row of a search, whose rows `threads` share. x, and d where there is one, are
+ * rows x width: the streams before the first layer, and then those after the last. Each thread has
+ * `room` bytes of scratch. */
+void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d,
+                    char *scratch, size_t room, long threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long i = 0; i < threads; i++)
+        decode(s, now, now->rows * i / threads, now->rows * (i + 1) / threads, x, d,
+               scratch + i * room);
+}
+
+/* A batch of sentences, which `threads` share. x and d are sentences x length x width. */
+void resdual_encode(const struct stack *s, const struct source *source, float *x, float *d,
+                    char *scratch, size_t room, long threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long i = 0; i < threads; i++)
+        encode(s, source, source->sentences * i / threads, source->sentences * (i + 1) / threads,
+               x, d, scratch + i * room);
+}
+
+/* out = a W^T + b for rows x inputs, whose rows `threads` share. */
+void resdual_linear(const struct linear *l, const float *a, long rows, float *out, char *scratch,
+                    size_t room, long threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long i = 0; i < threads; i++) {
+        const long first = rows * i / threads, last = rows * (i + 1) / threads;
+        linear(l, a + first * l->inputs, last - first, out + first * l->outputs,
+               (short *)(scratch + i * room));
+    }
+}

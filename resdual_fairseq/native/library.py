@@ -1,0 +1,133 @@
+"""The compiled library, and calls of it with tensors.
+
+It is built where pip installs the package with a C compiler (setup.py), and absent elsewhere:
+everything then runs in torch. ``RESDUAL_NATIVE=0`` leaves it unused.
+"""
+
+import ctypes
+import importlib.machinery
+import logging
+import os
+import sys
+from ctypes import POINTER, byref, c_long, c_size_t, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from .structures import Linear, PackedStack, Search, Source, Stack
+
+logger = logging.getLogger(__name__)
+
+FEW_ROWS = 16
+"""Fewer rows than this are not worth a thread of their own."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+MEGABYTE = 2**20
+
+
+@cache
+def load() -> Optional[Any]:
+    """The library with its functions' types, or None where it was not built."""
+    here = Path(__file__).parent
+    paths = [here / ("_library" + suffix) for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        logger.info(
+            "generation runs in torch: the compiled library was not built; for more speed, "
+            "install resdual_fairseq with pip where there is a C compiler"
+        )
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        logger.warning(
+            f"generation runs in torch: {path} cannot be loaded ({error}); "
+            "install resdual_fairseq again with pip"
+        )
+        return None
+    keep_freed_memory()
+    shared = (c_void_p, c_void_p, c_void_p, c_size_t, c_long)
+    library.resdual_decode.argtypes = (POINTER(Stack), POINTER(Search), *shared)
+    library.resdual_encode.argtypes = (POINTER(Stack), POINTER(Source), *shared)
+    library.resdual_linear.argtypes = (POINTER(Linear), c_void_p, c_long, *shared[1:])
+    library.resdual_linear_scratch.argtypes = (POINTER(Linear),)
+    library.resdual_linear_scratch.restype = c_size_t
+    library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
+    library.resdual_scratch.restype = c_size_t
+    for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
+        function.restype = None
+    return library
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep up to 256 MB that a step frees for the next, unless MALLOC_ variables say how.
+
+    It hands large arrays back to the system, and pages that come anew cost more than many a sum
+    that is put there.
+    """
+    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, 32 * MEGABYTE)
+            mallopt(M_TRIM_THRESHOLD, 256 * MEGABYTE)
+
+
+def loaded() -> Optional[Any]:
+    """The library, or None where there is none or it is not to be used."""
+    return None if os.environ.get("RESDUAL_NATIVE") == "0" else load()
+
+
+def threads_for(rows: int) -> int:
+    """How many of torch's threads share so many rows."""
+    return max(1, min(torch.get_num_threads(), rows // FEW_ROWS))
+
+
+def room(size: int, threads: int) -> Tensor:
+    """Scratch for calls of so many threads, each with at least ``size`` bytes."""
+    return torch.empty(threads, -(-size // 64) * 64, dtype=torch.uint8)
+
+
+def decode(packed: PackedStack, search: Search, x: Tensor, d: Optional[Tensor]) -> None:
+    """One token through a decoder's stack; x and d, rows x C, are changed in place."""
+    lib = load()
+    assert lib is not None
+    threads = threads_for(search.rows)
+    rows, longest = -(-search.rows // threads), max(search.steps, search.memory_length)
+    scratch = room(lib.resdual_scratch(byref(packed.structure), rows, longest), threads)
+    lib.resdual_decode(
+        byref(packed.structure), byref(search), x.data_ptr(), address(d),
+        scratch.data_ptr(), scratch.size(1), threads,
+    )  # fmt: skip
+
+
+def encode(packed: PackedStack, source: Source, x: Tensor, d: Optional[Tensor]) -> None:
+    """A batch through an encoder's stack; x and d, B x T x C, are changed in place."""
+    lib = load()
+    assert lib is not None
+    threads = min(source.sentences, threads_for(source.sentences * source.length))
+    rows = -(-source.sentences // threads) * source.length
+    scratch = room(lib.resdual_scratch(byref(packed.structure), rows, source.length), threads)
+    lib.resdual_encode(
+        byref(packed.structure), byref(source), x.data_ptr(), address(d),
+        scratch.data_ptr(), scratch.size(1), threads,
+    )  # fmt: skip
+
+
+def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
+    """The product of a packed projection with x, rows x inputs, in ``out``, rows x outputs."""
+    lib = load()
+    assert lib is not None
+    rows = x.size(0)
+    threads = threads_for(rows)
+    scratch = room(lib.resdual_linear_scratch(byref(structure)), threads)
+    lib.resdual_linear(
+        byref(structure), x.data_ptr(), rows, out.data_ptr(),
+        scratch.data_ptr(), scratch.size(1), threads,
+    )  # fmt: skip
+    return out
+
+
+def address(tensor: Optional[Tensor]) -> Optional[int]:
+    return None if tensor is None else tensor.data_ptr()
