@@ -3,7 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from .averaging import write_whole
 from .compat import load_whole_checkpoint
@@ -36,11 +38,11 @@ def quantized_checkpoint(path: Path) -> Dict[str, Any]:
 def name_of_model(state: Dict[str, Any]) -> str:
     """Which of fairseq's models a checkpoint is of."""
     if state.get("cfg") is not None:
-        return str(state["cfg"]["model"]["_name"])
-    from fairseq.models import ARCH_MODEL_NAME_REGISTRY
-
-    arch = state["args"].arch
-    return str(ARCH_MODEL_NAME_REGISTRY.get(arch, arch))
+        model = state["cfg"]["model"]
+        name = model["_name"] if isinstance(model, Mapping) else model._name
+    else:
+        name = state["args"].arch
+    return str(ARCH_MODEL_NAME_REGISTRY.get(name, name))
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:

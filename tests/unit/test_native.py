@@ -1,0 +1,206 @@
+"""Protects the compiled library: its sums, which models it takes, and that it follows weights."""
+
+import ctypes
+from typing import Any, Dict, List, Tuple
+
+import pytest
+import torch
+from helpers.models import EOS, KINDS, PAD, assert_close, build, sample, stirred
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resdual_fairseq import native
+from resdual_fairseq.int8 import decoded, decoded_state, encoded, encoded_state
+from resdual_fairseq.native import library, rules
+from resdual_fairseq.native.structures import Packed
+from resdual_fairseq.residual import RESIDUALS, PostLN
+
+pytestmark = [
+    pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),
+]
+SIZES = [(1, 8, 16), (5, 13, 33), (6, 7, 1), (30, 300, 40), (100, 600, 50)]
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Any:
+    with torch.no_grad():
+        yield
+
+
+def product(packed: Packed, x: Tensor, function: str = "") -> Tensor:
+    out = x.new_full((x.size(0), packed.structure.outputs), float("nan"))
+    if not function:
+        return library.linear(packed.structure, x, out)
+    codes = torch.empty(10**6, dtype=torch.int16)
+    getattr(library.load(), function)(
+        *(ctypes.byref(packed.structure), ctypes.c_void_p(x.data_ptr()), ctypes.c_long(x.size(0))),
+        *(ctypes.c_void_p(out.data_ptr()), ctypes.c_void_p(codes.data_ptr())),
+    )
+    return out
+
+
+@pytest.mark.parametrize("rows,inputs,outputs", SIZES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("function", ["", "resdual_linear_any"])
+def test_products(rows: int, inputs: int, outputs: int, bias: bool, function: str) -> None:
+    torch.manual_seed(1)
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    x = torch.randn(rows, inputs)
+    assert_close(product(Packed(layer), x, function), layer(x), 1e-5)
+
+
+@pytest.mark.parametrize("rows,inputs,outputs", SIZES)
+@pytest.mark.parametrize("function", ["", "resdual_linear_any"])
+def test_products_with_codes(rows: int, inputs: int, outputs: int, function: str) -> None:
+    """All that is lost beside the rounded weights is in the 13th bit of what comes in."""
+    torch.manual_seed(1)
+    layer = nn.Linear(inputs, outputs)
+    x = torch.randn(rows, inputs) * torch.logspace(-3, 3, rows)[:, None]
+    x[0] = 0
+    expected = F.linear(x, decoded(*encoded(layer.weight)), layer.bias)
+    bound = x.abs().amax(dim=1, keepdim=True) * layer.weight.abs().sum(dim=1) / 2**13
+    assert ((product(Packed(layer, int8=True), x, function) - expected).abs() <= bound + 1e-5).all()
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_what_is_not_finite_stays_in_its_row(int8: bool) -> None:
+    x = torch.ones(8, 20)
+    x[3, 5], x[6, 2] = float("nan"), float("inf")
+    finite = product(Packed(nn.Linear(20, 17), int8=int8), x).isfinite().all(dim=1)
+    assert finite.tolist() == [row not in (3, 6) for row in range(8)]
+
+
+def test_codes_round_to_the_nearest() -> None:
+    weight = torch.randn(9, 31)
+    weight[4] = 0
+    codes, scales = encoded(weight)
+    assert (
+        codes.dtype == torch.int8
+        and codes.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
+    )
+    assert ((decoded(codes, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
+    again = encoded(decoded(codes, scales))
+    assert torch.equal(again[0], codes)
+
+
+def encoder_outputs(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Tuple[Tensor, Tensor]:
+    """Of a padded batch at words: compiled, and layer by layer."""
+    tokens = sample()["net_input"]["src_tokens"]
+    used: List[Any] = []
+    encode = library.encode
+    monkeypatch.setattr(library, "encode", lambda *a: used.append(a) or encode(*a))
+    found = []
+    for switch in ("1", "0"):
+        monkeypatch.setenv("RESDUAL_NATIVE", switch)
+        found.append(model.encoder(tokens)["encoder_out"][0].transpose(0, 1)[tokens.ne(PAD)])
+    assert len(used) == 1
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_encoder(kind: str, activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: Dict[str, Any] = {"residual": kind, "activation_fn": activation}
+    model = stirred(**options).float().eval()
+    assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+
+
+def test_rows_are_shared_among_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = stirred().float().eval()
+    tokens = torch.randint(4, 20, (64, 5))
+    outputs = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
+        memory = model.encoder(tokens)
+        state: Dict[str, Any] = {}
+        previous = torch.full((64, 1), EOS)
+        outputs.append(
+            (
+                memory["encoder_out"][0],
+                model.decoder(previous, encoder_out=memory, incremental_state=state)[0],
+            )
+        )
+    assert library.threads_for(64) == 3
+    for one, other in zip(*outputs):
+        assert_close(one, other, 2e-5)  # other tiles, hence other roundings
+
+
+def test_it_follows_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = stirred().float().eval()
+    before, _ = encoder_outputs(model, monkeypatch)
+    model.encoder.layers[0].fc1.weight.mul_(1.5)
+    after, expected = encoder_outputs(model, monkeypatch)
+    assert not torch.allclose(before, after)
+    assert_close(after, expected, 2e-5)
+    model.load_state_dict(stirred(seed=2).state_dict())
+    assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+    kept = model.encoder.layers[0].fc1.weight.detach().clone()
+    model.encoder.layers[0].fc1.weight = nn.Parameter(2 * kept)
+    assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+
+
+def test_weights_go_with_their_model() -> None:
+    model = stirred().float().eval()
+    model.encoder(sample()["net_input"]["src_tokens"])
+    assert model.encoder.layers in rules.kept
+    count = len(rules.kept)
+    del model
+    assert len(rules.kept) < count
+
+
+class OwnNorm(PostLN):
+    """A scheme that the library does not know, though it inherits from one that it does."""
+
+    def join(self, x: Tensor, d: Any, f: Tensor) -> Any:
+        return self(x + 2 * f), d
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["float64", "training", "gradients", "autocast", "hook", "inner_hook", "tanh", "dropout"],
+)
+def test_where_it_does_not_apply(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"activation_fn": "tanh"} if reason == "tanh" else {}
+    model = stirred(**options)
+    model = model if reason == "float64" else model.float()
+    model = model.train() if reason == "training" else model.eval()
+    if reason == "hook":
+        model.encoder.layers[1].register_forward_hook(lambda *_: None)
+    if reason == "inner_hook":
+        model.encoder.layers[1].self_attn_layer_norm.register_forward_hook(lambda *_: None)
+    if reason == "dropout":
+        model.encoder.layers[0].dropout_module.apply_during_inference = True
+    tokens = sample()["net_input"]["src_tokens"]
+    monkeypatch.setattr(library, "encode", lambda *_: pytest.fail("the library was called"))
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=reason == "autocast")
+    with torch.set_grad_enabled(reason == "gradients"), autocast:
+        assert model.encoder(tokens)["encoder_out"][0].isfinite().all()
+
+
+def test_schemes_of_others_stay_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RESIDUALS, "own", OwnNorm)
+    model = build(residual="own").float().eval()
+    monkeypatch.setattr(library, "encode", lambda *_: pytest.fail("the library was called"))
+    model.encoder(sample()["net_input"]["src_tokens"])
+
+
+def test_a_state_dict_of_codes_loads() -> None:
+    model = stirred(share_all_embeddings=True).float().eval()
+    state = encoded_state(model.state_dict())
+    assert all(value.dim() < 2 or value.dtype == torch.int8 for value in state.values())
+    other = build(share_all_embeddings=True, seed=3).float().eval()
+    other.load_state_dict(state)
+    assert other.encoder.int8 and other.decoder.int8
+    for name, weight in decoded_state(state).items():
+        assert torch.equal(other.state_dict()[name], weight)
+    batch = sample()["net_input"]
+    state = {}
+    logits = []
+    for int8 in (True, False):
+        other.encoder.int8 = other.decoder.int8 = int8
+        memory = other.encoder(batch["src_tokens"])
+        previous = torch.full((3, 1), EOS)
+        logits.append(other.decoder(previous, encoder_out=memory, incremental_state={})[0])
+    assert 0 < (logits[0] - logits[1]).abs().max() < 1e-3 * logits[1].abs().max()
+    other.load_state_dict(model.state_dict())
+    assert not other.encoder.int8 and not other.decoder.int8
