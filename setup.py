@@ -1,5 +1,6 @@
 """Packaging of resdual_fairseq, the ResiDual plugin of fairseq."""
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ VERSION = next(
 NATIVE = "resdual_fairseq/native"
 # torch's own OpenMP is found by this name; elsewhere the library takes one thread.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
+checksum = runpy.run_path(str(ROOT / NATIVE / "sources.py"))["checksum"]
 HEADERS = ("codes", "kernels", "layers", "product", "room", "structures", "vectors")
 
 setup(
@@ -32,13 +34,17 @@ setup(
             "resdual_fairseq.native._library",
             sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library")],
             depends=[f"{NATIVE}/{name}.h" for name in HEADERS],
+            define_macros=[("RESDUAL_SOURCES", f"{checksum(ROOT / NATIVE)}u")],
             extra_compile_args=["-O3", "-fno-math-errno", *OPENMP],
             extra_link_args=OPENMP,
             libraries=["m"],
             optional=True,
         )
     ],
-    package_data={"resdual_fairseq": ["config/*.yaml", "py.typed"]},
+    package_data={
+        "resdual_fairseq": ["config/*.yaml", "py.typed"],
+        "resdual_fairseq.native": ["*.c", "*.h"],
+    },
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main
         # branch with that mended, under the same import name.

@@ -43,6 +43,9 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
          (l, a, rows, out, codes))
 
+/* The checksum of sources.py, by which a library of another version is told. */
+unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
+
 /* Bytes of scratch for so many rows, with at most `longest` keys. */
 size_t resdual_scratch(const struct stack *s, long rows, long longest)
 {

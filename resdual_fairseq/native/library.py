@@ -9,14 +9,15 @@ import importlib.machinery
 import logging
 import os
 import sys
-from ctypes import POINTER, byref, c_long, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_long, c_size_t, c_uint, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 import torch
 from torch import Tensor
 
+from .sources import checksum
 from .structures import Linear, PackedStack, Search, Source, Stack
 
 logger = logging.getLogger(__name__)
@@ -29,22 +30,12 @@ MEGABYTE = 2**20
 
 @cache
 def load() -> Optional[Any]:
-    """The library with its functions' types, or None where it was not built."""
-    here = Path(__file__).parent
-    paths = [here / ("_library" + suffix) for suffix in importlib.machinery.EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
+    """The library with its functions' types, or None where there is none of these sources."""
+    library = next(filter(None, map(opened, places())), None)
+    if library is None:
         logger.info(
-            "generation runs in torch: the compiled library was not built; for more speed, "
-            "install resdual_fairseq with pip where there is a C compiler"
-        )
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        logger.warning(
-            f"generation runs in torch: {path} cannot be loaded ({error}); "
-            "install resdual_fairseq again with pip"
+            "generation runs in torch: there is no compiled library of this version; for more "
+            "speed, install resdual_fairseq with pip where there is a C compiler"
         )
         return None
     keep_freed_memory()
@@ -59,6 +50,27 @@ def load() -> Optional[Any]:
     for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
         function.restype = None
     return library
+
+
+def places() -> Iterator[Path]:
+    """Where it may lie: here, or where the package is installed if this is its source folder."""
+    here = Path(__file__).parent
+    for folder in (here, *(Path(entry) / here.parent.name / here.name for entry in sys.path)):
+        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+            if (folder / f"_library{suffix}").exists():
+                yield folder / f"_library{suffix}"
+
+
+def opened(path: Path) -> Optional[Any]:
+    """The library there, or None if it is of other sources or cannot be loaded."""
+    try:
+        library = ctypes.CDLL(str(path))
+        built_from = library.resdual_sources
+    except (OSError, AttributeError) as error:
+        logger.warning(f"{path} cannot be loaded: {error}; install resdual_fairseq again with pip")
+        return None
+    built_from.restype = c_uint
+    return library if built_from() == checksum(Path(__file__).parent) else None
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,9 @@
 """Protects the compiled library: its sums, which models it takes, and that it follows weights."""
 
 import ctypes
+import shutil
+import sys
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
@@ -204,3 +207,20 @@ def test_a_state_dict_of_codes_loads() -> None:
     assert 0 < (logits[0] - logits[1]).abs().max() < 1e-3 * logits[1].abs().max()
     other.load_state_dict(model.state_dict())
     assert not other.encoder.int8 and not other.decoder.int8
+
+
+def test_the_library_of_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ``--user-dir`` names a checkout, the library lies with the installed package."""
+    here = next(library.places())
+    there = tmp_path / "resdual_fairseq" / "native" / here.name
+    there.parent.mkdir(parents=True)
+    shutil.copy(here, there)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert list(library.places()) == [here, there]
+    assert library.opened(there) is not None
+    monkeypatch.setattr(library, "checksum", lambda _: 7)
+    assert library.opened(there) is None  # built from other sources
+    there.write_bytes(b"no library")
+    assert library.opened(there) is None
