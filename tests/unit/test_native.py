@@ -222,5 +222,6 @@ def test_the_library_of_an_installed_package(
     assert library.opened(there) is not None
     monkeypatch.setattr(library, "checksum", lambda _: 7)
     assert library.opened(there) is None  # built from other sources
+    there.unlink()  # it is loaded: not to be written over
     there.write_bytes(b"no library")
     assert library.opened(there) is None
