@@ -52,18 +52,40 @@ static void join_rows(const struct connection *c, const float *f, long rows, lon
         for (long r = 0; r < rows; r++) layer_norm(c, x + r * width, width, x + r * width);
 }
 
+/* Turn n scores, of which hidden ones are -inf, into weights whose sum is 1 (0 if all are hidden).
+ * There is room for LANES more. */
+static void soften(float *scores, long n)
+{
+    const float hidden = -__builtin_inff();
+    float largest = hidden, total = 0;
+    for (long i = 0; i < n; i++)
+        if (!(scores[i] <= largest)) largest = scores[i]; /* NaN stays */
+    for (long i = n; i < n + LANES; i++) scores[i] = hidden;
+    if (largest == hidden) largest = 0;
+    for (long i = 0; i < n; i += LANES) {
+        const vec x = load(scores + i), e = exponential(x - largest);
+        *(loose *)(scores + i) = (vec)((ivec)e & ~(x == spread(hidden)));
+    }
+    for (long i = 0; i < n; i++) total += scores[i];
+    const float factor = total == 0 ? 0 : 1 / total;
+    for (long i = 0; i < n; i++) scores[i] *= factor;
+}
+
 /* out[c] = the sum over i of weights[i] values[i][c], for `size` columns c from `at` on. */
-static inline void mix(const float *const *values, const float *weights, long n, long at, long size,
-                       float *out)
+static void mix(const float *const *values, const float *weights, long n, long at, long size,
+                float *out)
 {
     long c = at;
     for (; c + 4 * LANES <= at + size; c += 4 * LANES) {
-        vec y[4] = {{0}, {0}, {0}, {0}};
-        for (long i = 0; i < n; i++)
-            if (values[i])
-                for (int part = 0; part < 4; part++)
-                    y[part] += weights[i] * load(values[i] + c + part * LANES);
-        memcpy(out + c, y, sizeof y);
+        vec y0 = {0}, y1 = {0}, y2 = {0}, y3 = {0};
+        for (long i = 0; i < n; i++) {
+            if (!values[i]) continue;
+            const float *v = values[i] + c, w = weights[i];
+            y0 += w * load(v), y1 += w * load(v + LANES);
+            y2 += w * load(v + 2 * LANES), y3 += w * load(v + 3 * LANES);
+        }
+        *(loose *)(out + c) = y0, *(loose *)(out + c + LANES) = y1;
+        *(loose *)(out + c + 2 * LANES) = y2, *(loose *)(out + c + 3 * LANES) = y3;
     }
     for (; c + LANES <= at + size; c += LANES) {
         vec y = {0};
@@ -80,34 +102,25 @@ static inline void mix(const float *const *values, const float *weights, long n,
 
 /* Attention of one query to n keys (NULL where hidden), every head apart.
  *
- * scores has room for n + LANES floats. weights, where asked for, receives those of head h at
- * weights + h * stride.
+ * scores has room for heads x (n + LANES) floats. weights, where asked for, receives those of head
+ * h at weights + h * stride.
  */
 static void attend(const float *query, const float *const *keys, const float *const *values, long n,
                    long width, long heads, float *scores, float *out, float *weights, long stride)
 {
-    const long size = width / heads;
+    const long size = width / heads, room = n + LANES;
     const float scaling = 1 / __builtin_sqrtf((float)size);
+    for (long i = 0; i < n; i++) {
+        /* The values come from memory while the keys are multiplied. */
+        for (long c = 0; keys[i] && c < width; c += 2 * LANES) __builtin_prefetch(values[i] + c);
+        for (long h = 0; h < heads; h++)
+            scores[h * room + i] = keys[i]
+                                       ? scaling * dot(query + h * size, keys[i] + h * size, size)
+                                       : -__builtin_inff();
+    }
     for (long h = 0; h < heads; h++) {
-        const long at = h * size;
-        float largest = -__builtin_inff(), total = 0;
-        for (long i = 0; i < n; i++) {
-            scores[i] = keys[i] ? scaling * dot(query + at, keys[i] + at, size) : -__builtin_inff();
-            if (!(scores[i] <= largest)) largest = scores[i]; /* NaN stays */
-        }
-        for (long i = n; i < n + LANES; i++) scores[i] = -__builtin_inff();
-        if (largest == -__builtin_inff()) largest = 0;
-        for (long i = 0; i < n; i += LANES) {
-            vec e = exponential(load(scores + i) - largest);
-            *(loose *)(scores + i) = e;
-        }
-        for (long i = 0; i < n; i++) {
-            if (!keys[i]) scores[i] = 0;
-            total += scores[i];
-        }
-        const float factor = total > 0 ? 1 / total : total == 0 ? 0 : total;
-        for (long i = 0; i < n; i++) scores[i] *= factor;
-        if (weights) memcpy(weights + h * stride, scores, n * sizeof(float));
-        mix(values, scores, n, at, size, out);
+        soften(scores + h * room, n);
+        if (weights) memcpy(weights + h * stride, scores + h * room, n * sizeof(float));
+        mix(values, scores + h * room, n, h * size, size, out);
     }
 }

@@ -35,12 +35,12 @@ static void look_back(const struct stack *s, const struct search *now, long inde
     const float *seen = read_rows(&l->attention, x, rows, width, room.narrow);
     linear(&l->qkv, seen, rows, 0, room.wide, room.codes);
     for (long r = 0; r < rows; r++)
-        memcpy(now->past[newest] + ((first + r) * s->depth + index) * 2 * width,
+        memcpy(now->past[newest] + (index * now->rows + first + r) * 2 * width,
                room.wide + (3 * r + 1) * width, 2 * width * sizeof(float));
     for (long r = 0; r < rows; r++) {
         for (long t = 0; t < now->steps; t++) {
             const long row = now->ancestors[t * now->rows + first + r];
-            const float *key = now->past[t] + (row * s->depth + index) * 2 * width;
+            const float *key = now->past[t] + (index * now->past_rows[t] + row) * 2 * width;
             room.keys[t] = row < 0 ? NULL : key;
             room.values[t] = row < 0 ? NULL : key + width;
         }

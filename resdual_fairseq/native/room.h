@@ -28,7 +28,7 @@ static inline struct room furnish(const struct stack *s, long rows, long longest
     room.narrow = room.wide + rows * widest;
     room.output = room.narrow + rows * s->width;
     room.scores = room.output + rows * s->width;
-    room.codes = (short *)(room.scores + longest + LANES);
+    room.codes = (short *)(room.scores + s->heads * (longest + LANES));
     return room;
 }
 

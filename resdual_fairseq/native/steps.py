@@ -63,13 +63,14 @@ class NativeSteps:
         x = x.clone(memory_format=torch.contiguous_format)
         rows, width = x.shape
         stack = self.packed.structure
-        self.past.append(x.new_empty(rows, stack.depth, 2, width))
+        self.past.append(x.new_empty(stack.depth, rows, 2, width))
         self.descend(rows, padding)
         states = x.new_empty(stack.depth, 1, rows, width)
         attention: Optional[Tensor] = None
         search = Search(steps=len(self.past), rows=rows, states=states.data_ptr())
-        pasts = torch.tensor([past.data_ptr() for past in self.past])
-        search.past = pasts.data_ptr()
+        pasts = torch.tensor([(past.data_ptr(), past.size(1)) for past in self.past]).t()
+        pasts = pasts.contiguous()
+        search.past, search.past_rows = (part.data_ptr() for part in pasts)
         search.ancestors = address(self.ancestors)
         if self.memory is not None and self.sentences is not None:
             _, search.memory_sentences, search.memory_length, _ = self.memory.shape

@@ -40,7 +40,8 @@ struct source { /* a batch to encode, sentence by sentence */
 };
 
 struct search {
-    float *const *past;       /* of every step so far and this: rows x depth x 2 x width */
+    float *const *past;       /* of every step so far and this: depth x its rows x 2 x width */
+    const long *past_rows;    /* of every step: how many rows it had */
     const int *ancestors;     /* steps x rows: which row of a step's past is seen, or -1 */
     const int *sentences;     /* rows: whose memory is seen */
     const float *memory;      /* depth x 2 x sentences x memory_length x width */

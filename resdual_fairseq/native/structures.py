@@ -56,7 +56,8 @@ class Source(Structure):
 
 class Search(Structure):
     _fields_ = (
-        *(("past", c_void_p), ("ancestors", c_void_p), ("sentences", c_void_p)),
+        *(("past", c_void_p), ("past_rows", c_void_p), ("ancestors", c_void_p)),
+        ("sentences", c_void_p),
         *(("memory", c_void_p), ("memory_padding", c_void_p)),
         *(("attention", c_void_p), ("states", c_void_p)),
         *(("steps", c_long), ("rows", c_long)),
