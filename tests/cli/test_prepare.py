@@ -98,7 +98,7 @@ def sums(out: Path) -> dict[str, str]:
     return checksums
 
 
-@pytest.mark.parametrize("moment", ["tokenized.tmp", "bpe.codes.tmp", "bpe.tmp", "data-bin.tmp"])
+@pytest.mark.parametrize("moment", ["bpe.codes.tmp", "data-bin.tmp"])
 def test_kill_and_run_again(moment: str, whole: Path, tmp_path: Path) -> None:
     """kill -9 leaves the tools it started alive: the next run must not mix with them."""
     folder = tmp_path / "killed"
