@@ -28,11 +28,14 @@ def decoded(codes: Tensor, scales: Tensor) -> Tensor:
 
 
 def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """A state dict with its matrices as codes and scales."""
+    """A state dict with its matrices as codes and scales; shared ones stay shared."""
     state: Dict[str, Tensor] = {}
+    made: Dict[Tuple[int, torch.Size], Tuple[Tensor, Tensor]] = {}
     for name, weight in weights.items():
         if weight.dim() == 2 and weight.is_floating_point():
-            state[name + CODES], state[name + SCALES] = encoded(weight)
+            which = (weight.data_ptr(), weight.shape)
+            made[which] = made.get(which) or encoded(weight)
+            state[name + CODES], state[name + SCALES] = made[which]
         else:
             state[name] = weight
     return state

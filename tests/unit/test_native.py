@@ -191,6 +191,8 @@ def test_a_state_dict_of_codes_loads() -> None:
     model = stirred(share_all_embeddings=True).float().eval()
     state = encoded_state(model.state_dict())
     assert all(value.dim() < 2 or value.dtype == torch.int8 for value in state.values())
+    shared = ["encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection"]
+    assert len({state[f"{name}.weight.codes"].data_ptr() for name in shared}) == 1
     other = build(share_all_embeddings=True, seed=3).float().eval()
     other.load_state_dict(state)
     assert other.encoder.int8 and other.decoder.int8
