@@ -1,0 +1,148 @@
+"""Protects the price of a layer: products and bytes kept in training, calls in decoding.
+
+Counts, not times, so that it says the same on every machine. Costs of one layer are differences
+between models of one and of two.
+"""
+
+from typing import Any, Callable, Dict
+
+import pytest
+import torch
+from helpers.models import EOS, KINDS, build, sample
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from resdual_fairseq import native
+from resdual_fairseq.native import library
+
+STACKS = ("encoder", "decoder")
+PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+SIZES: Dict[str, Any] = {
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+}
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "matmul"}
+
+
+class Products(TorchDispatchMode):
+    """How many products of matrices torch was asked for; attention to all heads is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        self.count += name in PRODUCTS or "scaled_dot_product" in name
+        return function(*args, **(kwargs or {}))
+
+
+class Kept:
+    """The bytes that autograd keeps for backward, each storage once, parameters left out."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        self.storages: Dict[int, torch.UntypedStorage] = {}
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.parameters:
+            self.storages[storage.data_ptr()] = storage
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+def products(**options: Any) -> int:
+    """Of a forward and backward pass."""
+    model = build(**options).float().train()
+    with Products() as counted:
+        model(**sample()["net_input"])[0].sum().backward()
+    return counted.count
+
+
+def kept_bytes(**options: Any) -> int:
+    """Between a forward and a backward pass."""
+    model = build(**options).float().train()
+    kept = Kept(model)
+    with saved_tensors_hooks(kept.keep, lambda tensor: tensor):
+        model(**sample()["net_input"])
+    return kept.bytes
+
+
+def of_a_layer(cost: Callable[..., int], stack: str, **options: Any) -> int:
+    options = {**SIZES, **options}
+    return cost(**{**options, f"{stack}_layers": 2}) - cost(**options)
+
+
+# Forward, one product each for: queries, keys and values of self-attention, its output, the two of
+# the feed-forward block; in a decoder also the queries of cross-attention, its keys and values, its
+# output. That is 4 and 7, twice as many backward (for the input and for the weights), and attention
+# itself once in each direction.
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("stack", "count"), [("encoder", 3 * 4 + 2), ("decoder", 3 * 7 + 2 * 2)])
+def test_products_of_a_layer(kind: str, stack: str, count: int) -> None:
+    assert of_a_layer(products, stack, residual=kind) == count
+    assert of_a_layer(products, stack, arch="transformer", **PRE_LN) > count
+
+
+# The dual sum needs nothing for its backward pass, and nothing is kept twice: the joined weight of
+# a product for several projections, for one, is made again.
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("stack", STACKS)
+def test_kept_bytes_of_a_layer(stack: str, dropout: float) -> None:
+    ours = {of_a_layer(kept_bytes, stack, residual=kind, dropout=dropout) for kind in KINDS}
+    host = of_a_layer(kept_bytes, stack, arch="transformer", dropout=dropout, **PRE_LN)
+    assert len(ours) == 1
+    assert 0.9 * host < ours.pop() <= host
+
+
+@pytest.mark.parametrize(("kind", "streams"), [("resdual", 2), ("post", 1), ("pre", 1)])
+@pytest.mark.parametrize("stack", STACKS)
+def test_kept_bytes_of_a_checkpointed_layer(stack: str, kind: str, streams: int) -> None:
+    """The streams that come in, and nothing of what the layer computes."""
+    batch = sample()["net_input"]
+    tokens = batch["src_tokens" if stack == "encoder" else "prev_output_tokens"].numel()
+    kept = of_a_layer(kept_bytes, stack, residual=kind, checkpoint_activations=True)
+    assert kept == streams * tokens * SIZES["encoder_embed_dim"] * 4
+
+
+def counted_calls(monkeypatch: pytest.MonkeyPatch) -> Dict[str, int]:
+    """How often the compiled library is called from now on, by function."""
+    calls = {"decode": 0, "encode": 0, "linear": 0}
+    for name in calls:
+        function = getattr(library, name)
+
+        def counted(*arguments: Any, name: str = name, function: Any = function) -> Any:
+            calls[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(library, name, counted)
+    return calls
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_a_decoding_step(kind: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for the stack and one for the output projection, however deep the stack."""
+    if native.loaded() is None:
+        pytest.skip("the library was not compiled: no C compiler where this was installed")
+    model = build(residual=kind, **{**SIZES, "decoder_layers": layers}).float().eval()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    state: Dict[str, Any] = {}
+    tokens = torch.tensor([[EOS, 5, 6]] * 3)
+    model.decoder(tokens[:, :1], encoder_out=memory, incremental_state=state)
+    calls = counted_calls(monkeypatch)
+    with Products() as inside_torch:
+        for length in (2, 3):
+            model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)
+    assert calls == {"decode": 2, "encode": 0, "linear": 2}
+    assert inside_torch.count == 0
