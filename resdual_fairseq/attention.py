@@ -6,12 +6,16 @@ TorchScript, returned weights, and whatever changes the projections (quantizatio
 heads, xformers, hooks) stay with fairseq's own forward: :func:`can_fuse` decides.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+WIDEST_JOINED = 128
+"""Up to this width one product of joined weights is faster than several; beyond, joining them takes
+as long as it saves, and autograd keeps what was joined."""
 
 
 def can_fuse(attention: Any) -> bool:
@@ -73,45 +77,12 @@ def fused_attention(
 
 
 def project(x: Tensor, *projections: nn.Linear) -> Tuple[Tensor, ...]:
-    """The projections of x, all equally wide, by one product."""
-    weights = [projection.weight for projection in projections]
-    biases = [projection.bias for projection in projections]
-    # Autocast multiplies by narrower copies of the weights, and a trace knows torch's functions.
-    if torch.is_autocast_enabled(x.device.type) or torch.jit.is_tracing():
-        y = F.linear(x, torch.cat(weights), torch.cat(biases))
-    else:
-        y = JoinedLinear.apply(x, *weights, *biases)
-    return y.chunk(len(projections), dim=-1)
-
-
-class JoinedLinear(torch.autograd.Function):
-    """One product of x with several weights, side by side in the last dimension.
-
-    The joined weight is made again for backward: kept, it would be a copy of all these weights.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        """x: ... x C; parameters: weights, then as many biases."""
-        weights = parameters[: len(parameters) // 2]
-        ctx.save_for_backward(x, *weights)
-        return F.linear(x, torch.cat(weights), torch.cat(parameters[len(weights) :]))
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Tuple[Optional[Tensor], ...]:
-        x, *weights = ctx.saved_tensors
-        sizes = [weight.size(0) for weight in weights]
-        dx: Optional[Tensor] = None
-        gradients: List[Optional[Tensor]] = [None] * (2 * len(weights))
-        if ctx.needs_input_grad[0]:
-            dx = dy @ torch.cat(weights)
-        if any(ctx.needs_input_grad[1:]):
-            rows = dy.flatten(0, -2)
-            gradients = [
-                *(rows.T @ x.flatten(0, -2)).split(sizes),
-                *rows.sum(dim=0).split(sizes),
-            ]
-        return dx, *gradients
+    """The projections of x, all equally wide, by one product where that is faster."""
+    if x.size(-1) > WIDEST_JOINED:
+        return tuple(projection(x) for projection in projections)
+    weight = torch.cat([projection.weight for projection in projections])
+    bias = torch.cat([projection.bias for projection in projections])
+    return F.linear(x, weight, bias).chunk(len(projections), dim=-1)
 
 
 def by_head(z: Tensor, heads: int) -> Tensor:
