@@ -93,8 +93,8 @@ def test_products_of_a_layer(kind: str, stack: str, count: int) -> None:
     assert of_a_layer(products, stack, arch="transformer", **PRE_LN) > count
 
 
-# The dual sum needs nothing for its backward pass. Joined weights are kept beside their parts, which
-# only narrow models do: a projection to 3 C in self-attention, to 2 C in cross-attention.
+# The dual sum needs nothing for its backward pass. Joined weights are kept beside their parts, and
+# only narrow models join: a projection to 3 C in self-attention, to 2 C in cross-attention.
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("width", [32, WIDEST_JOINED + 16])
