@@ -9,8 +9,6 @@ untrained and, where hypotheses are compared, the same on both sides.
 
 import argparse
 import json
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -19,71 +17,29 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
+from benchmark_models import (
+    HOST,
+    OURS,
+    PRE_LN,
+    Task,
+    add_options,
+    batch,
+    build,
+    machine,
+    options_of,
+    summary,
+    write,
+)
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
-import resdual_fairseq
-
-OURS, HOST = "resdual_transformer", "transformer"
-SIZES = ("4+4x128", "6+6x512", "18+18x256")
-EOS = 2
 SEARCHES = (
     ("beam 5, 32 sentences", 5, 32),
     ("beam 5, one sentence", 5, 1),
     ("greedy, one sentence", 1, 1),
 )
-
-
-class Task:
-    """What models, criterion and generator read of a task."""
-
-    def __init__(self, words: int) -> None:
-        self.source_dictionary = self.target_dictionary = Dictionary()
-        for number in range(words):
-            self.source_dictionary.add_symbol(f"word{number}")
-
-
-def options_of(size: str) -> Dict[str, Any]:
-    """``ENCODER+DECODERxWIDTH`` as fairseq's options."""
-    layers, width = size.split("x")
-    encoder, decoder = (int(number) for number in layers.split("+"))
-    return {
-        "encoder_layers": encoder,
-        "decoder_layers": decoder,
-        "encoder_embed_dim": int(width),
-        "encoder_ffn_embed_dim": 4 * int(width),
-        "encoder_attention_heads": max(2, int(width) // 64),
-        "decoder_attention_heads": max(2, int(width) // 64),
-        "dropout": 0.1,
-        "share_all_embeddings": True,
-        "max_source_positions": 256,
-        "max_target_positions": 256,
-    }
-
-
-def build(arch: str, task: Task, **options: Any) -> nn.Module:
-    torch.manual_seed(1)
-    args = Namespace(arch=arch, **options)
-    ARCH_CONFIG_REGISTRY[arch](args)
-    return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
-
-
-def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
-    """Random sentences of like length (rows x length), without padding."""
-    tokens = torch.randint(4, 4 + words, (rows, length))
-    tokens[:, -1] = EOS
-    return {
-        "ntokens": tokens.numel(),
-        "net_input": {
-            "src_tokens": tokens,
-            "src_lengths": torch.full((rows,), length),
-            "prev_output_tokens": tokens.roll(1, dims=1),
-        },
-        "target": tokens,
-    }
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -102,25 +58,16 @@ def in_turns(ours: Callable[[], Any], host: Callable[[], Any], rounds: int) -> D
         else:
             first, second = seconds(ours), seconds(host)
         pairs.append((first, second))
-    ratios = [first / second for first, second in pairs]
-    return {
-        "ours_seconds": statistics.median(first for first, _ in pairs),
-        "host_seconds": statistics.median(second for _, second in pairs),
-        "ratio": statistics.median(ratios),
-        "least": min(ratios),
-        "most": max(ratios),
-        "rounds": rounds,
-    }
+    return summary(pairs, "seconds")
 
 
 def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
     """A forward and backward pass: ResiDual over fairseq's Pre-LN."""
     criterion = LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=0.1)
     sample = batch(32, 24, words)
-    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
     models = [
         build(OURS, task, **options_of(size)).train(),
-        build(HOST, task, **options_of(size), **norms).train(),
+        build(HOST, task, **options_of(size), **PRE_LN).train(),
     ]
 
     def step(model: nn.Module) -> None:
@@ -136,8 +83,7 @@ def generation(
     """A search over `rows` sentences; both sides have Pre-LN's weights and find the same."""
     options = options_of(size)
     ours = build(OURS, task, residual="pre", **options).eval()
-    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
-    host = build(HOST, task, **options, **norms).eval()
+    host = build(HOST, task, **options, **PRE_LN).eval()
     host.load_state_dict(ours.state_dict())
     sample = batch(rows, 20, words)
     found: Dict[int, Any] = {}
@@ -171,8 +117,7 @@ def with_ctranslate2(
     import ctranslate2
 
     options = options_of(size)
-    norms = {"encoder_normalize_before": True, "decoder_normalize_before": True}
-    host = build(HOST, task, **options, **norms).eval()
+    host = build(HOST, task, **options, **PRE_LN).eval()
     ours = build(OURS, task, **options).eval()
     sample = batch(rows, 20, words)
     generator = SequenceGenerator(
@@ -181,7 +126,7 @@ def with_ctranslate2(
     ours.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
     with tempfile.TemporaryDirectory() as folder:
         translator = ctranslate2.Translator(
-            converted(host, options, norms, task, Path(folder)), intra_threads=threads
+            converted(host, options, task, Path(folder)), intra_threads=threads
         )
     tokens = sample["net_input"]["src_tokens"][:, :-1].tolist()
     source = [[task.source_dictionary[token] for token in row] for row in tokens]
@@ -193,15 +138,13 @@ def with_ctranslate2(
     )
 
 
-def converted(
-    host: nn.Module, options: Dict[str, Any], norms: Dict[str, Any], task: Task, folder: Path
-) -> str:
+def converted(host: nn.Module, options: Dict[str, Any], task: Task, folder: Path) -> str:
     """The folder of a model for CTranslate2."""
     from ctranslate2.converters import FairseqConverter
 
     for language in ("de", "en"):
         task.source_dictionary.save(str(folder / f"dict.{language}.txt"))
-    args = Namespace(arch=HOST, task="translation", left_pad_source=True, **options, **norms)
+    args = Namespace(arch=HOST, task="translation", left_pad_source=True, **options, **PRE_LN)
     args.source_lang, args.target_lang = "de", "en"
     ARCH_CONFIG_REGISTRY[HOST](args)
     torch.save({"args": args, "model": host.state_dict()}, folder / "model.pt")
@@ -247,27 +190,19 @@ def main(words: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="N+MxWIDTH")
     parser.add_argument(
         "--what", nargs="+", choices=("train", "generate", "ctranslate2"),
         default=["train", "generate"], help="ctranslate2 has to be installed to be compared with",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="at least 5 (default: %(default)s)")
-    parser.add_argument("--words", type=int, default=8000, help="of the dictionary")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
+    add_options(parser)
     arguments = parser.parse_args(words or None)
     torch.set_num_threads(arguments.threads)
-    machine = {
-        "machine": platform.machine(),
-        "threads": arguments.threads,
-        "torch": torch.__version__,
-        "resdual_fairseq": resdual_fairseq.__version__,
-    }
-    print(json.dumps(machine), "seconds of ours, of the other side, ours over theirs", sep="\n")
+    here = machine(arguments.threads)
+    print(json.dumps(here), "seconds of ours, of the other side, ours over theirs", sep="\n")
     rows = measure(arguments)
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps({**machine, "figures": rows}, indent=2) + "\n")
+        write(arguments.out, here, rows)
     return 0 if all(row.get("same_hypotheses", True) for row in rows) else 1
 
 

@@ -1,0 +1,112 @@
+"""What the benchmarks share: sizes, models, random batches, figures of paired runs, options."""
+
+import argparse
+import json
+import platform
+import re
+import statistics
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from torch import nn
+
+import resdual_fairseq
+
+OURS, HOST = "resdual_transformer", "transformer"
+PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+SIZES = ("4+4x128", "6+6x512", "18+18x256")
+EOS = 2
+
+
+class Task:
+    """What models, criterion and generator read of a task."""
+
+    def __init__(self, words: int) -> None:
+        self.source_dictionary = self.target_dictionary = Dictionary()
+        for number in range(words):
+            self.source_dictionary.add_symbol(f"word{number}")
+
+
+def size(text: str) -> str:
+    """``ENCODER+DECODERxWIDTH`` as it is, where it is that."""
+    if not re.fullmatch(r"[1-9]\d*\+[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text} is not layers and width such as {SIZES[0]}")
+    return text
+
+
+def options_of(size: str) -> Dict[str, Any]:
+    """``ENCODER+DECODERxWIDTH`` as fairseq's options."""
+    layers, width = size.split("x")
+    encoder, decoder = (int(number) for number in layers.split("+"))
+    return {
+        "encoder_layers": encoder,
+        "decoder_layers": decoder,
+        "encoder_embed_dim": int(width),
+        "encoder_ffn_embed_dim": 4 * int(width),
+        "encoder_attention_heads": max(2, int(width) // 64),
+        "decoder_attention_heads": max(2, int(width) // 64),
+        "dropout": 0.1,
+        "share_all_embeddings": True,
+        "max_source_positions": 256,
+        "max_target_positions": 256,
+    }
+
+
+def build(arch: str, task: Task, **options: Any) -> nn.Module:
+    torch.manual_seed(1)
+    args = Namespace(arch=arch, **options)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+
+
+def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
+    """Random sentences of like length (rows x length), without padding."""
+    tokens = torch.randint(4, 4 + words, (rows, length))
+    tokens[:, -1] = EOS
+    return {
+        "ntokens": tokens.numel(),
+        "net_input": {
+            "src_tokens": tokens,
+            "src_lengths": torch.full((rows,), length),
+            "prev_output_tokens": tokens.roll(1, dims=1),
+        },
+        "target": tokens,
+    }
+
+
+def summary(pairs: Sequence[Tuple[float, float]], unit: str) -> Dict[str, Any]:
+    """Medians of both sides, and of ours over host's within a round, with its extremes."""
+    ratios = [ours / host for ours, host in pairs]
+    return {
+        f"ours_{unit}": statistics.median(ours for ours, _ in pairs),
+        f"host_{unit}": statistics.median(host for _, host in pairs),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "rounds": len(pairs),
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every benchmark can be told."""
+    parser.add_argument("--sizes", nargs="+", type=size, default=list(SIZES), metavar="N+MxWIDTH")
+    parser.add_argument("--words", type=int, default=8000, help="of the dictionary")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
+
+
+def machine(threads: int) -> Dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "resdual_fairseq": resdual_fairseq.__version__,
+    }
+
+
+def write(path: Path, machine: Dict[str, Any], rows: List[Dict[str, Any]]) -> None:
+    path.write_text(json.dumps({**machine, "figures": rows}, indent=2) + "\n")
