@@ -1,12 +1,16 @@
 """Protects the scripts: what they say without a usable Python, with bad settings, of costs."""
 
+import importlib
+import json
 import os
 import re
 import stat
 import sys
 from pathlib import Path
+from typing import Any, List
 
 import pytest
+import torch
 from helpers.commands import ROOT, run
 
 
@@ -78,3 +82,53 @@ def test_costs_are_measured(script: str, options: "tuple[str, ...]") -> None:
     small = ("--layers", 1, "--width", 16, "--words", 50, "--tokens", 40, "--steps", 2)
     output = run(sys.executable, ROOT / "scripts" / script, *small, *options, PYTHONPATH=str(ROOT))
     assert len(re.findall(r"^(?:step|logged step|share) .*\d (?:ms|%)", output, re.M)) == 3
+
+
+@pytest.mark.slow
+def test_peaks_are_measured(tmp_path: Path) -> None:
+    small = ("--sizes", "2+1x16", "--words", 50, "--sentences", 64, "--length", 32, "--rounds", 1)
+    output = run(
+        sys.executable, ROOT / "scripts" / "memory.py", "--what", "training", *small,
+        "--out", tmp_path / "figures.json", PYTHONPATH=str(ROOT),
+    )  # fmt: skip
+    assert len(re.findall(r"^2\+1x16 .* over .* MiB .*ratio \d", output, re.M)) == 4
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert all(row["ours_mib"] > 0 < row["host_mib"] for row in figures)
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module(name)
+
+
+@pytest.mark.slow
+def test_import_costs_a_paired_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = script("memory", monkeypatch)
+    monkeypatch.setattr(memory, "help_seconds", lambda *plugin: (3, 2.5) if plugin else (2, 2.25))
+    clock, processor = memory.importing(5)
+    assert (clock["more"], clock["ratio"], processor["more"]) == (1, 1.5, 0.25)
+    assert memory.line(clock).endswith("more +1.000 s (+1.000 to +1.000)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [0, 40])
+def test_memory_that_grows_is_found(
+    mebibytes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """What is lost comes in blocks that no freed memory of this process can hold."""
+    growth = script("memory_growth", monkeypatch)
+    lost: List[torch.Tensor] = []
+
+    class Losing(growth.Training):
+        def __call__(self) -> int:
+            lost.append(torch.ones(mebibytes * 2**20, dtype=torch.uint8))
+            return super().__call__()
+
+    monkeypatch.setitem(growth.WORKS, "updates", ("update", Losing))
+    small = ["--size", "1+1x16", "--rows", "2", "--longest", "5", "--words", "50"]
+    words = [*small, "--updates", "10", "--sentences", "20", "--limit", "10000", "--threads", "1"]
+    assert growth.main(words) == int(mebibytes > 0)
+    output = capsys.readouterr().out
+    assert ("GROWS" in output) == (mebibytes > 0)
+    assert re.search(r"KiB per sentence, limit 10000: within the limit", output)
