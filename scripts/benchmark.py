@@ -36,6 +36,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
 from resdual_fairseq.int8 import encoded_state
+from resdual_fairseq.native import library
+from resdual_fairseq.native.structures import Packed
 
 SEARCHES = (
     ("beam 5, 32 sentences", 5, 32),
@@ -107,6 +109,31 @@ def generation(
         for one, other in zip(beams, others)
     )
     return figures
+
+
+def products(size: str, words: int, rounds: int, rows: int, outputs: str) -> Dict[str, Any]:
+    """A matrix product of this size by the compiled library, over torch's; GFLOP/s of both."""
+    width = options_of(size)["encoder_embed_dim"]
+    layer = nn.Linear(width, {"feed-forward": 4 * width, "vocabulary": words}[outputs])
+    packed, x = Packed(layer), torch.randn(rows, width)
+    out = torch.empty(rows, layer.out_features)
+    giga = 2e-9 * rows * layer.weight.numel()
+    times = max(1, int(0.5 / giga))
+
+    def ours() -> None:
+        for _ in range(times):
+            library.linear(packed.structure, x, out)
+
+    def host() -> None:
+        for _ in range(times):
+            layer(x)
+
+    with torch.no_grad():
+        figures = in_turns(ours, host, rounds)
+    speeds = {
+        f"{side}_gflops": times * giga / figures[f"{side}_seconds"] for side in ("ours", "host")
+    }
+    return {**figures, **speeds}
 
 
 def in_8_bits(
@@ -187,6 +214,14 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         if "generate" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[name] = lambda c=common, b=beam, n=lines: generation(*c, b, n)
+        if "products" in arguments.what:
+            for lines in (5, 160):
+                for outputs in ("feed-forward", "vocabulary"):
+                    plans[f"product for the {outputs}, {lines} rows"] = (
+                        lambda s=size, n=lines, o=outputs: products(
+                            s, arguments.words, arguments.rounds, n, o
+                        )
+                    )
         if "int8" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[f"{name}, 8 bits over floats"] = lambda c=common, b=beam, n=lines: in_8_bits(
@@ -207,6 +242,8 @@ def line(row: Dict[str, Any]) -> str:
     same = {True: "  same hypotheses", False: "  OTHER HYPOTHESES"}.get(
         row.get("same_hypotheses"), ""
     )
+    if "ours_gflops" in row:
+        same = f"  {row['ours_gflops']:.0f} and {row['host_gflops']:.0f} GFLOP/s"
     return (
         f"{row['size']:<10} {row['what']:<38} {1e3 * row['ours_seconds']:9.1f} ms "
         f"{1e3 * row['host_seconds']:9.1f} ms   ratio {row['ratio']:.3f} "
@@ -219,7 +256,7 @@ def main(words: Sequence[str] = ()) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--what", nargs="+", choices=("train", "generate", "int8", "ctranslate2"),
+        "--what", nargs="+", choices=("train", "generate", "int8", "products", "ctranslate2"),
         default=["train", "generate"], help="ctranslate2 has to be installed to be compared with",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="at least 5 (default: %(default)s)")
