@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDEST_JOINED = 128
-"""Up to this width one product of joined weights is faster than several; beyond, joining them takes
-as long as it saves, and autograd keeps what was joined."""
+"""Up to this width one product of joined weights is clearly faster than several; beyond, it saves
+little, and autograd keeps the joined copy."""
 
 
 def can_fuse(attention: Any) -> bool:
