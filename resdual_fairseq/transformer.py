@@ -63,7 +63,18 @@ def hideable(padding: Tensor) -> Tensor:
     return padding & ~padding.all(dim=1, keepdim=True)
 
 
-class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase):
+class ForgetsPackedWeights:
+    """A stack that lets go of what the compiled library keeps of it, once it is to be trained."""
+
+    def train(self: Any, mode: bool = True) -> Any:
+        if mode:
+            native.forget(self)
+        return super().train(mode)  # type: ignore[misc]
+
+
+class ResDualEncoder(
+    ForgetsPackedWeights, SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase
+):
     """A stack of encoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
@@ -151,7 +162,7 @@ class ResDualEncoder(SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderB
         return self.reorder_at_once(encoder_out, new_order)
 
 
-class ResDualDecoder(ClosingNormUpgrade, TransformerDecoderBase):
+class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecoderBase):
     """A stack of decoder layers over two streams.
 
     ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.

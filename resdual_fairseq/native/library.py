@@ -131,6 +131,7 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
     """The product of a packed projection with x, rows x inputs, in ``out``, rows x outputs."""
     lib = load()
     assert lib is not None
+    assert x.is_contiguous() and x.dtype == torch.float32 and x.size(1) == structure.inputs
     rows = x.size(0)
     threads = threads_for(rows)
     scratch = room(lib.resdual_linear_scratch(byref(structure)), threads)

@@ -1,5 +1,6 @@
 """Where the compiled library may compute in a model's place, and the weights it then takes."""
 
+from ctypes import c_int
 from typing import Any, Callable, List, Optional, Tuple
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,17 @@ def usable(like: Tensor) -> bool:
     )
 
 
+def bits_of(parameter: Tensor) -> Tuple[int, ...]:
+    """Four of a parameter's numbers, as they lie in memory.
+
+    fairseq's optimizers change weights through ``.data``, which their version does not tell.
+    """
+    if parameter.dtype != torch.float32 or parameter.device.type != "cpu" or not parameter.numel():
+        return ()
+    start, last = parameter.data_ptr(), parameter.numel() - 1
+    return tuple(c_int.from_address(start + 4 * (last * part // 3)).value for part in range(4))
+
+
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
     """What changes when one of a module's weights does, or a hook comes or goes."""
     state: List[Any] = []
@@ -36,7 +48,7 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
         for parameter in part._parameters.values():
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
-                state.append((parameter.data_ptr(), version))
+                state.append((parameter.data_ptr(), version, *bits_of(parameter)))
     return tuple(state)
 
 
@@ -48,6 +60,13 @@ def while_unchanged(module: nn.Module, int8: bool, make: Callable[[nn.Module], A
         value = make(module)
         kept[module] = (state, value)
     return value
+
+
+def forget(stack: Any) -> None:
+    """Drop what was made of a stack that is going to be trained."""
+    kept.pop(stack.layers, None)
+    if getattr(stack, "output_projection", None) is not None:
+        kept.pop(stack.output_projection, None)
 
 
 def packed_stack(stack: Any) -> Optional[PackedStack]:

@@ -53,6 +53,7 @@ class NativeSteps:
         for projection, made in zip(self.packed.memory, self.memory):
             library.linear(projection.structure, memory.flatten(0, 1), made.flatten(0, 1))
         if padding is not None and bool(padding.any()):
+            assert padding.dtype == torch.bool and padding.shape == (rows, memory.size(1))
             self.memory_padding = padding[::beam].contiguous()
 
     def step(
@@ -73,6 +74,7 @@ class NativeSteps:
         search.past, search.past_rows = (part.data_ptr() for part in pasts)
         search.ancestors = address(self.ancestors)
         if self.memory is not None and self.sentences is not None:
+            assert self.sentences.size(0) == rows
             _, search.memory_sentences, search.memory_length, _ = self.memory.shape
             if alignment_layer >= 0:
                 attention = x.new_empty(stack.heads, rows, 1, search.memory_length)

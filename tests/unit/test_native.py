@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from fairseq.optim.adam import Adam
 from helpers.models import EOS, KINDS, PAD, assert_close, build, sample, stirred
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -140,6 +141,26 @@ def test_it_follows_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = model.encoder.layers[0].fc1.weight.detach().clone()
     model.encoder.layers[0].fc1.weight = nn.Parameter(2 * kept)
     assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They change weights through .data, which a tensor's version does not tell."""
+    model = stirred().float().eval()
+    before, _ = encoder_outputs(model, monkeypatch)
+    optimizer = Adam(model.encoder.parameters(), lr=0.1)
+    if trains:
+        model.train()
+        assert model.encoder.layers not in rules.kept
+        model.eval()
+    for parameter in model.encoder.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    versions = [parameter._version for parameter in model.encoder.parameters()]
+    optimizer.step()
+    assert versions == [parameter._version for parameter in model.encoder.parameters()]
+    after, expected = encoder_outputs(model, monkeypatch)
+    assert not torch.allclose(before, after)
+    assert_close(after, expected, 1e-4)
 
 
 def test_weights_go_with_their_model() -> None:
