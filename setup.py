@@ -32,7 +32,7 @@ setup(
         # Loaded by ctypes, hence of any Python; without a C compiler, generation runs in torch.
         Extension(
             "resdual_fairseq.native._library",
-            sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library")],
+            sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library", "vnni")],
             depends=[f"{NATIVE}/{name}.h" for name in HEADERS],
             define_macros=[("RESDUAL_SOURCES", f"{checksum(ROOT / NATIVE)}u")],
             extra_compile_args=["-O3", "-fno-math-errno", *OPENMP],

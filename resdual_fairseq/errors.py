@@ -1,11 +1,13 @@
 """Errors a user can mend, shown as one sentence in place of a traceback."""
 
+import os
 import sys
 from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
 from typing import Optional, Type
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 
 
@@ -30,6 +32,9 @@ def show_errors_as_sentences() -> None:
             print(f"resdual_fairseq: error: {sentence}", file=sys.stderr)
 
     sys.excepthook = hook
+    if HydraConfig.initialized():
+        # Else hydra would print errors itself, and end the command before the hook is asked.
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
 def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optional[str]:

@@ -7,7 +7,7 @@
 #include "room.h"
 #include "vectors.h"
 
-#ifdef __AVX2__
+#if defined WITH_FMA || defined WITH_VNNI
 #include <immintrin.h>
 #endif
 
@@ -46,51 +46,82 @@ static float encode_row(const float *a, long inputs, short *codes)
     return largest / limit + poison;
 }
 
-#ifdef __AVX2__
-typedef __m256i sums32;
+#if defined WITH_VNNI
+typedef __m512i weights16;
 
 /* Add a pair of inputs, times LANES columns. */
-static inline sums32 add_pair(sums32 total, const short *pair, const signed char *codes)
+static inline ivec add_pair(ivec total, int pair, weights16 weights)
 {
-    int both;
-    memcpy(&both, pair, sizeof both);
-    const __m256i weights = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)codes));
-    return _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_set1_epi32(both), weights));
+    return (ivec)_mm512_dpwssd_epi32((__m512i)total, _mm512_set1_epi32(pair), weights);
 }
 
-static inline vec as_floats(sums32 total) { return (vec)_mm256_cvtepi32_ps(total); }
-#else
-typedef ivec sums32;
-
-static inline sums32 add_pair(sums32 total, const short *pair, const signed char *codes)
+/* Their weights. */
+static inline weights16 pairs_of(const signed char *codes)
 {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)codes));
+}
+#elif defined WITH_FMA
+typedef __m256i weights16;
+
+static inline ivec add_pair(ivec total, int pair, weights16 weights)
+{
+    return total + (ivec)_mm256_madd_epi16(_mm256_set1_epi32(pair), weights);
+}
+
+static inline weights16 pairs_of(const signed char *codes)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)codes));
+}
+#else
+typedef const signed char *weights16;
+
+static inline ivec add_pair(ivec total, int pair, weights16 codes)
+{
+    short inputs[2];
+    memcpy(inputs, &pair, sizeof pair);
     for (int lane = 0; lane < LANES; lane++)
-        total[lane] += pair[0] * codes[2 * lane] + pair[1] * codes[2 * lane + 1];
+        total[lane] += inputs[0] * codes[2 * lane] + inputs[1] * codes[2 * lane + 1];
     return total;
 }
 
-static inline vec as_floats(sums32 total) { return __builtin_convertvector(total, vec); }
+static inline weights16 pairs_of(const signed char *codes) { return codes; }
 #endif
 
-/* LANES columns from `j` on: with more, sums and products would not fit the registers. */
+/* VECTORS * LANES columns from `j` on. Sums are plain vectors: GCC keeps no array of __m512i in
+ * registers. */
 static inline __attribute__((always_inline)) void
 code_tile(const int rows, const struct linear *l, long j, const short *a, const float *scales,
           int rectify, float *out)
 {
-    const long pairs = (l->inputs + 1) / 2;
-    const signed char *codes = l->codes + j / PANEL * pairs * 2 * PANEL + j % PANEL * 2;
-    sums32 sums[TILE];
-    memset(sums, 0, sizeof sums);
-    for (long pair = 0; pair < pairs; pair++, codes += 2 * PANEL) {
+    const long pairs = (l->inputs + 1) / 2, panel = pairs * 2 * PANEL;
+    const signed char *codes = l->codes + j / PANEL * panel + j % PANEL * 2;
+    ivec sums[TILE][VECTORS];
 #pragma GCC unroll 6
-        for (int r = 0; r < rows; r++)
-            sums[r] = add_pair(sums[r], a + 2 * (r * pairs + pair), codes);
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sums[r][v] = (ivec){0};
+    for (long k = 0; k < pairs; k++, codes += 2 * PANEL) {
+        weights16 columns[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) columns[v] = pairs_of(codes + IN_PANELS(v, panel, 2));
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            int pair;
+            memcpy(&pair, a + 2 * (r * pairs + k), sizeof pair);
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++)
+                sums[r][v] = add_pair(sums[r][v], pair, columns[v]);
+        }
     }
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-        vec y = as_floats(sums[r]) * load(l->scales + j) * scales[r] + load(l->bias + j);
-        store(y, rectify, out + r * l->outputs, l->outputs - j);
-    }
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            const long at = j + v * LANES;
+            const vec total = __builtin_convertvector(sums[r][v], vec);
+            const vec y = total * load(l->scales + at) * scales[r] + load(l->bias + at);
+            store(y, rectify, out + r * l->outputs + v * LANES, l->outputs - at);
+        }
 }
 
 /* As `linear`, where the weights are codes. */
@@ -103,7 +134,7 @@ static void code_linear(const struct linear *l, const float *a, long rows, int r
         const long now = rows < ROWS_AT_ONCE ? rows : ROWS_AT_ONCE;
         for (long r = 0; r < now; r++)
             scales[r] = encode_row(a + r * l->inputs, l->inputs, room + r * width);
-        for (long j = 0; j < l->outputs; j += LANES) {
+        for (long j = 0; j < l->outputs; j += VECTORS * LANES) {
             const short *from = room;
             const float *scale = scales;
             float *to = out + j;

@@ -1,12 +1,13 @@
-/* The layers for x86 processors with AVX2 and FMA. */
+/* The layers for x86 processors with AVX2 and FMA: eight floats at a time. */
 
 #ifdef __x86_64__
-#if defined(__clang__)
+#ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx2,fma")
 #endif
 
+#define WITH_FMA
 #define VARIANT(name) resdual_##name##_fma
 #include "layers.h"
 

@@ -14,21 +14,48 @@
 
 #include "room.h"
 
+enum kind { ANY, FMA, VNNI }; /* of processor */
+
 #ifdef __x86_64__
-#define HAS_FMA (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+#define SUPPORTS(what) (__builtin_cpu_supports(what) != 0)
+static enum kind supported(void)
+{
+    if (!SUPPORTS("avx2") || !SUPPORTS("fma")) return ANY;
+    return SUPPORTS("avx512f") && SUPPORTS("avx512bw") && SUPPORTS("avx512dq") &&
+                   SUPPORTS("avx512vl") && SUPPORTS("avx512vnni")
+               ? VNNI
+               : FMA;
+}
+
 #define FUNCTION(name, parameters, arguments)                                                      \
+    void resdual_##name##_vnni parameters;                                                         \
     void resdual_##name##_fma parameters;                                                          \
     void resdual_##name##_any parameters;                                                          \
     static void name parameters                                                                    \
     {                                                                                              \
-        if (HAS_FMA) resdual_##name##_fma arguments;                                               \
-        else resdual_##name##_any arguments;                                                       \
+        switch (in_use) {                                                                          \
+        case VNNI: resdual_##name##_vnni arguments; break;                                         \
+        case FMA: resdual_##name##_fma arguments; break;                                           \
+        case ANY: resdual_##name##_any arguments; break;                                           \
+        }                                                                                          \
     }
 #else
+static enum kind supported(void) { return ANY; }
+
 #define FUNCTION(name, parameters, arguments)                                                      \
     void resdual_##name##_any parameters;                                                          \
     static void name parameters { resdual_##name##_any arguments; }
 #endif
+
+static enum kind in_use = ANY;
+
+/* Compute as for a kind of processor, or for this one if it knows less; returns which it is. */
+int resdual_use(int most)
+{
+    const enum kind here = supported();
+    in_use = most < (int)here ? (enum kind)most : here;
+    return in_use;
+}
 
 FUNCTION(decode,
          (const struct stack *s, const struct search *now, long first, long last, float *x,
@@ -45,6 +72,19 @@ FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out,
 
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
+
+/* A number that is another when one of up to 128 evenly chosen numbers is. */
+uint64_t resdual_fingerprint(const uint32_t *numbers, long count)
+{
+    const long taken = count < 128 ? count : 128;
+    uint64_t print = count;
+    for (long i = 0; i < taken; i++) {
+        print = (print ^ numbers[taken < 2 ? 0 : i * (count - 1) / (taken - 1)]) *
+                0x9E3779B97F4A7C15u;
+        print ^= print >> 32;
+    }
+    return print;
+}
 
 /* Bytes of scratch for so many rows, with at most `longest` keys. */
 size_t resdual_scratch(const struct stack *s, long rows, long longest)

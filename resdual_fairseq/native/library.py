@@ -9,7 +9,7 @@ import importlib.machinery
 import logging
 import os
 import sys
-from ctypes import POINTER, byref, c_long, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, byref, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any, Iterator, Optional
@@ -22,6 +22,8 @@ from .structures import Linear, PackedStack, Search, Source, Stack
 
 logger = logging.getLogger(__name__)
 
+MOST = 2
+"""The newest kind of processor that the library has products for (library.c)."""
 FEW_ROWS = 16
 """Fewer rows than this are not worth a thread of their own."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -39,6 +41,7 @@ def load() -> Optional[Any]:
         )
         return None
     keep_freed_memory()
+    library.resdual_use(MOST)
     shared = (c_void_p, c_void_p, c_void_p, c_size_t, c_long)
     library.resdual_decode.argtypes = (POINTER(Stack), POINTER(Search), *shared)
     library.resdual_encode.argtypes = (POINTER(Stack), POINTER(Source), *shared)
@@ -47,6 +50,8 @@ def load() -> Optional[Any]:
     library.resdual_linear_scratch.restype = c_size_t
     library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
     library.resdual_scratch.restype = c_size_t
+    library.resdual_fingerprint.argtypes = (c_void_p, c_long)
+    library.resdual_fingerprint.restype = c_uint64
     for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
         function.restype = None
     return library
@@ -140,6 +145,13 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
         scratch.data_ptr(), scratch.size(1), threads,
     )  # fmt: skip
     return out
+
+
+def fingerprint(tensor: Tensor) -> int:
+    """What changes when a contiguous float32 tensor on the CPU does in one of up to 128 numbers."""
+    lib = load()
+    assert lib is not None
+    return int(lib.resdual_fingerprint(tensor.data_ptr(), tensor.numel()))
 
 
 def address(tensor: Optional[Tensor]) -> Optional[int]:

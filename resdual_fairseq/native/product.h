@@ -5,42 +5,53 @@
 #define FEW 24   /* rows that the caches hold whole */
 #define DEEP 256 /* inputs of many rows that they hold at a time */
 
-/* A panel's share of a product: some of the inputs, for `rows` (a constant, at most TILE) rows. */
+/* A tile's share of a product: some of the inputs, for `rows` (a constant, at most TILE) rows. */
 struct share {
-    const float *weight; /* of the panel, from its first input on */
+    const float *weight; /* of the first panel, from the first input on */
     const float *bias;   /* what the sums begin with, or NULL: what `out` holds */
     long inputs, columns;
     int rectify; /* whether what is below 0 becomes 0 */
 };
 
+/* LANES columns of a row, or those that there are, with zeros behind them. */
+static inline vec fetch(const float *from, long columns)
+{
+    vec y = {0};
+    if (columns >= LANES) return load(from);
+    if (columns > 0) memcpy(&y, from, columns * sizeof(float));
+    return y;
+}
+
 static inline __attribute__((always_inline)) void
 tile(const int rows, const struct linear *l, struct share share, const float *a, float *out)
 {
     const float *weight = share.weight;
-    const int whole = share.columns >= PANEL;
-    vec sums[TILE][2];
+    const long panel = PANEL * l->inputs;
+    vec sums[TILE][VECTORS];
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-        const float *from = share.bias ? share.bias : out + r * l->outputs;
-        if (share.bias || whole)
-            sums[r][0] = load(from), sums[r][1] = load(from + LANES);
-        else
-            memcpy(sums[r], from, share.columns * sizeof(float));
-    }
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            sums[r][v] = share.bias ? load(share.bias + v * LANES)
+                                    : fetch(out + r * l->outputs + v * LANES,
+                                            LEFT(share.columns, v));
     for (long k = 0; k < share.inputs; k++, weight += PANEL) {
-        vec left = load(weight), right = load(weight + LANES);
+        vec columns[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) columns[v] = load(weight + IN_PANELS(v, panel, 1));
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             float x = a[r * l->inputs + k];
-            sums[r][0] += x * left;
-            sums[r][1] += x * right;
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) sums[r][v] += x * columns[v];
         }
     }
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
-        for (int half = 0; half < 2; half++)
-            store(sums[r][half], share.rectify, out + r * l->outputs + half * LANES,
-                  share.columns - half * LANES);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            store(sums[r][v], share.rectify, out + r * l->outputs + v * LANES,
+                  LEFT(share.columns, v));
 }
 
 static void all_rows(const struct linear *l, struct share share, const float *a, long rows,
@@ -69,7 +80,7 @@ static void float_linear(const struct linear *l, const float *a, long rows, int 
         const long left = l->inputs - k;
         struct share share = {.inputs = left < depth ? left : depth,
                               .rectify = rectify && left <= depth};
-        for (long j = 0; j < l->outputs; j += PANEL) {
+        for (long j = 0; j < l->outputs; j += VECTORS * LANES) {
             share.weight = l->weight + j * l->inputs + k * PANEL;
             share.bias = k ? NULL : l->bias + j;
             share.columns = l->outputs - j;

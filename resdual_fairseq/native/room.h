@@ -7,6 +7,7 @@
 
 #include "structures.h"
 
+#define MOST_LANES 16   /* of any kind of processor */
 #define ROWS_AT_ONCE 48 /* rows of codes, which the caches hold */
 
 struct room {
@@ -28,7 +29,7 @@ static inline struct room furnish(const struct stack *s, long rows, long longest
     room.narrow = room.wide + rows * widest;
     room.output = room.narrow + rows * s->width;
     room.scores = room.output + rows * s->width;
-    room.codes = (short *)(room.scores + s->heads * (longest + LANES));
+    room.codes = (short *)(room.scores + s->heads * (longest + MOST_LANES));
     return room;
 }
 

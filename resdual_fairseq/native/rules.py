@@ -1,6 +1,5 @@
 """Where the compiled library may compute in a model's place, and the weights it then takes."""
 
-from ctypes import c_int
 from typing import Any, Callable, List, Optional, Tuple
 from weakref import WeakKeyDictionary
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from ..attention import can_fuse, is_plain
 from ..residual import PostLN, PreLN, ResiDual
-from .library import loaded
+from .library import fingerprint, loaded
 from .structures import ACTIVATIONS, Packed, PackedStack
 
 KNOWN = (PostLN, PreLN, ResiDual)
@@ -29,15 +28,13 @@ def usable(like: Tensor) -> bool:
     )
 
 
-def bits_of(parameter: Tensor) -> Tuple[int, ...]:
-    """Four of a parameter's numbers, as they lie in memory.
+def content(parameter: Tensor) -> int:
+    """A number for what a parameter holds.
 
     fairseq's optimizers change weights through ``.data``, which their version does not tell.
     """
-    if parameter.dtype != torch.float32 or parameter.device.type != "cpu" or not parameter.numel():
-        return ()
-    start, last = parameter.data_ptr(), parameter.numel() - 1
-    return tuple(c_int.from_address(start + 4 * (last * part // 3)).value for part in range(4))
+    plain = parameter.dtype == torch.float32 and parameter.device.type == "cpu"
+    return fingerprint(parameter) if plain and parameter.is_contiguous() else 0
 
 
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
@@ -48,7 +45,7 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
         for parameter in part._parameters.values():
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
-                state.append((parameter.data_ptr(), version, *bits_of(parameter)))
+                state.append((parameter.data_ptr(), version, content(parameter)))
     return tuple(state)
 
 

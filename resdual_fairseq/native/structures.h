@@ -3,11 +3,11 @@
 #ifndef RESDUAL_STRUCTURES
 #define RESDUAL_STRUCTURES
 
-#define LANES 8  /* floats of a vector */
 #define PANEL 16 /* columns of a packed matrix that lie together */
+#define PADDED 64 /* columns are padded to a multiple of this: the most that a tile takes */
 
-/* Panels hold PANEL columns, the last one's padded, as are bias and scales. A weight is float, or a
- * code of 8 bits times its column's scale. */
+/* Panels hold PANEL columns, and there are as many as PADDED says, also for bias and scales. A
+ * weight is float, or a code of 8 bits times its column's scale. */
 struct linear {
     const float *weight;      /* panels of inputs x PANEL, or NULL */
     const signed char *codes; /* panels of (inputs / 2, rounded up) x PANEL x 2 */

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..int8 import encoded
 from ..residual import Join
 
-PANEL = 16
+PANEL, PADDED = 16, 64
 
 FLOATS = POINTER(c_float)
 ACTIVATIONS: Dict[Any, int] = {
@@ -81,19 +81,19 @@ class Packed:
         weight = torch.cat([projection.weight.detach() for projection in projections])
         outputs, inputs = weight.shape
         self.structure = Linear(inputs=inputs, outputs=outputs)
-        self.bias = padded(weight.new_zeros(outputs), 0, PANEL)
+        self.bias = padded(weight.new_zeros(outputs), 0, PADDED)
         if projections[0].bias is not None:
             torch.cat([p.bias.detach() for p in projections], out=self.bias[:outputs])
         self.structure.bias = floats(self.bias)
         if int8:
             codes, scales = encoded(weight)
-            self.scales = padded(scales, 0, PANEL)
-            codes = padded(padded(codes, 1, 2), 0, PANEL)
+            self.scales = padded(scales, 0, PADDED)
+            codes = padded(padded(codes, 1, 2), 0, PADDED)
             self.weight = codes.view(-1, PANEL, codes.size(1) // 2, 2).transpose(1, 2).contiguous()
             self.structure.scales = floats(self.scales)
             self.structure.codes = self.weight.data_ptr()
         else:
-            self.weight = padded(weight, 0, PANEL).view(-1, PANEL, inputs).transpose(1, 2)
+            self.weight = padded(weight, 0, PADDED).view(-1, PANEL, inputs).transpose(1, 2)
             self.weight = self.weight.contiguous()
             self.structure.weight = floats(self.weight)
 

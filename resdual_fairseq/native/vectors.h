@@ -1,4 +1,4 @@
-/* Vectors of LANES floats, and the tile of a product. */
+/* Vectors of LANES floats, as wide as the kind of processor has them, and the tile of a product. */
 
 #ifndef RESDUAL_VECTORS
 #define RESDUAL_VECTORS
@@ -9,10 +9,17 @@
 
 #include "structures.h"
 
-#define TILE 6 /* rows whose sums are kept in registers at once */
+#ifdef WITH_VNNI
+#define LANES 16
+#define VECTORS 4 /* of columns whose sums are kept in registers at once */
+#else
+#define LANES 8
+#define VECTORS 2
+#endif
+#define TILE 6 /* rows of them */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float half __attribute__((vector_size(2 * LANES)));
+typedef float quad __attribute__((vector_size(16)));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -20,10 +27,10 @@ static inline vec load(const float *p) { return *(const loose *)p; }
 
 static inline float sum(vec v)
 {
-    half h[2];
-    memcpy(h, &v, sizeof v);
-    h[0] += h[1];
-    return (h[0][0] + h[0][2]) + (h[0][1] + h[0][3]);
+    quad q[LANES / 4];
+    memcpy(q, &v, sizeof v);
+    for (int i = 1; i < LANES / 4; i++) q[0] += q[i];
+    return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
 }
 
 static inline vec spread(float value) { return value - (vec){0}; }
@@ -57,6 +64,13 @@ static inline vec exponential(vec x)
     ivec power = ((ivec)shifted + 127) << 23;
     return p * (vec)power;
 }
+
+/* Where vector v of a tile's columns begins, in panels of so many numbers, `each` of them a column. */
+#define IN_PANELS(v, panel, each)                                                                  \
+    ((v) * LANES / PANEL * (panel) + (v) * LANES % PANEL * (each))
+
+/* The columns of vector v of a tile that are there, or fewer than 1. */
+#define LEFT(columns, v) ((columns) - (v) * LANES)
 
 /* Write LANES columns of a row, or those that there are. With `rectify`, what is below 0 becomes 0
  * (and NaN stays). */

@@ -40,13 +40,17 @@ def in_float32(reversal: Path, tmp_path_factory: Any) -> Dict[int, float]:
 def test_bfloat16_on_the_cpu_resumes_and_translates(
     in_float32: Dict[int, float], reversal: Path, tmp_path: Path
 ) -> None:
-    """A resumed run is the unbroken one; what it saved translates in float16, too."""
+    """A resumed run is the unbroken one up to bfloat16, which is what fairseq saves of weights.
+
+    What it saved translates in float16, too.
+    """
     options = ("--bf16", "--residual-fp32", "--cpu")
     whole = train(reversal, tmp_path / "whole", *options, "--save-interval-updates", 4)
     assert whole == pytest.approx(in_float32, rel=0.01)
     (half,) = (tmp_path / "whole").glob("checkpoint_*_4.pt")
     rest = train(reversal, tmp_path / "rest", *options, "--restore-file", half)
-    assert rest == {update: whole[update] for update in (5, 6, 7, 8)}
+    unbroken = {update: whole[update] for update in (5, 6, 7, 8)}
+    assert rest == pytest.approx(unbroken, rel=2e-3)
     checkpoint = tmp_path / "rest" / "checkpoint_last.pt"
     output = run(*generate_command(reversal, checkpoint, "--max-len-b", 3, "--cpu", "--fp16"))
     assert len(hypotheses(output)) == 200

@@ -1,15 +1,15 @@
 """Protects the compiled library: its sums, which models it takes, and that it follows weights."""
 
-import ctypes
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
 from fairseq.optim.adam import Adam
 from helpers.models import EOS, KINDS, PAD, assert_close, build, sample, stirred
+from helpers.processors import PROCESSORS, computing_as
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from resdual_fairseq.residual import RESIDUALS, PostLN
 pytestmark = [
     pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),
 ]
-SIZES = [(1, 8, 16), (5, 13, 33), (6, 7, 1), (30, 300, 40), (100, 600, 50)]
+SIZES = [(1, 8, 16), (5, 13, 33), (6, 7, 1), (30, 300, 40), (100, 600, 150)]
 
 
 @pytest.fixture(autouse=True)
@@ -31,31 +31,28 @@ def no_gradients() -> Any:
         yield
 
 
-def product(packed: Packed, x: Tensor, function: str = "") -> Tensor:
+@pytest.fixture(params=PROCESSORS)
+def processor(request: pytest.FixtureRequest) -> Iterator[str]:
+    with computing_as(request.param):
+        yield request.param
+
+
+def product(packed: Packed, x: Tensor) -> Tensor:
     out = x.new_full((x.size(0), packed.structure.outputs), float("nan"))
-    if not function:
-        return library.linear(packed.structure, x, out)
-    codes = torch.empty(10**6, dtype=torch.int16)
-    getattr(library.load(), function)(
-        *(ctypes.byref(packed.structure), ctypes.c_void_p(x.data_ptr()), ctypes.c_long(x.size(0))),
-        *(ctypes.c_void_p(out.data_ptr()), ctypes.c_void_p(codes.data_ptr())),
-    )
-    return out
+    return library.linear(packed.structure, x, out)
 
 
 @pytest.mark.parametrize("rows,inputs,outputs", SIZES)
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("function", ["", "resdual_linear_any"])
-def test_products(rows: int, inputs: int, outputs: int, bias: bool, function: str) -> None:
+def test_products(processor: str, rows: int, inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(1)
     layer = nn.Linear(inputs, outputs, bias=bias)
     x = torch.randn(rows, inputs)
-    assert_close(product(Packed(layer), x, function), layer(x), 1e-5)
+    assert_close(product(Packed(layer), x), layer(x), 1e-5)
 
 
 @pytest.mark.parametrize("rows,inputs,outputs", SIZES)
-@pytest.mark.parametrize("function", ["", "resdual_linear_any"])
-def test_products_with_codes(rows: int, inputs: int, outputs: int, function: str) -> None:
+def test_products_with_codes(processor: str, rows: int, inputs: int, outputs: int) -> None:
     """All that is lost beside the rounded weights is in the 13th bit of what comes in."""
     torch.manual_seed(1)
     layer = nn.Linear(inputs, outputs)
@@ -63,11 +60,11 @@ def test_products_with_codes(rows: int, inputs: int, outputs: int, function: str
     x[0] = 0
     expected = F.linear(x, decoded(*encoded(layer.weight)), layer.bias)
     bound = x.abs().amax(dim=1, keepdim=True) * layer.weight.abs().sum(dim=1) / 2**13
-    assert ((product(Packed(layer, int8=True), x, function) - expected).abs() <= bound + 1e-5).all()
+    assert ((product(Packed(layer, int8=True), x) - expected).abs() <= bound + 1e-5).all()
 
 
 @pytest.mark.parametrize("int8", [True, False])
-def test_what_is_not_finite_stays_in_its_row(int8: bool) -> None:
+def test_what_is_not_finite_stays_in_its_row(processor: str, int8: bool) -> None:
     x = torch.ones(8, 20)
     x[3, 5], x[6, 2] = float("nan"), float("inf")
     finite = product(Packed(nn.Linear(20, 17), int8=int8), x).isfinite().all(dim=1)
@@ -103,7 +100,9 @@ def encoder_outputs(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Tuple[
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_the_encoder(kind: str, activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoder(
+    processor: str, kind: str, activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options: Dict[str, Any] = {"residual": kind, "activation_fn": activation}
     model = stirred(**options).float().eval()
     assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
@@ -161,6 +160,18 @@ def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.Monkey
     after, expected = encoder_outputs(model, monkeypatch)
     assert not torch.allclose(before, after)
     assert_close(after, expected, 1e-4)
+
+
+def test_it_notices_pruning_through_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that is not going to be trained, hence keeps its packed weights."""
+    model = stirred().float().eval()
+    before, _ = encoder_outputs(model, monkeypatch)
+    weight = model.encoder.layers[0].fc1.weight
+    smallest = weight.abs() < weight.abs().median()
+    weight.data.masked_fill_(smallest, 0)
+    after, expected = encoder_outputs(model, monkeypatch)
+    assert not torch.allclose(before, after)
+    assert_close(after, expected, 2e-5)
 
 
 def test_weights_go_with_their_model() -> None:
