@@ -10,6 +10,19 @@ from typing import Optional, Type
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 
+TOLD_OTHERWISE = {
+    "Could not infer language pair, please provide it explicitly": (
+        "the data folder does not tell its languages; check that it is a data-bin that "
+        "fairseq-preprocess finished, and give --source-lang and --target-lang (with hydra "
+        "task.source_lang and task.target_lang)"
+    ),
+    "Torch not compiled with CUDA enabled": (
+        "an option of this command needs a GPU, and this torch knows none; --fp16 (with hydra "
+        "common.fp16) is one: on a CPU give --bf16 (common.bf16) in its place"
+    ),
+}
+"""Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
+
 
 class ResDualError(CompactHydraException):
     """Something the user can mend; its message names the thing and the remedy.
@@ -41,14 +54,16 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
     """What to tell of an uncaught error that a user can mend; None of any other.
 
     That is a :class:`ResDualError`, also one in whose place fairseq raised another error of its
-    own, and a file that a command of fairseq did not find.
+    own, and what fairseq's commands raise of missing files, languages and devices.
     """
     mendable = first_mendable(error)
     if mendable is not None:
         return str(mendable)
-    if isinstance(error, FileNotFoundError) and is_of_a_command(trace):
+    if not is_of_a_command(trace):
+        return None
+    if isinstance(error, FileNotFoundError):
         return absence(error)
-    return None
+    return TOLD_OTHERWISE.get(str(error))
 
 
 def first_mendable(error: BaseException) -> Optional[ResDualError]:
@@ -73,9 +88,15 @@ def absence(error: FileNotFoundError) -> str:
             "or name a split that is there"
         )
     path = Path(str(error.filename))
-    if path.name.startswith("dict."):
+    if path.name.startswith("dict.") and path.parent.is_dir():
         return (
             f"{path} does not exist, so {path.parent} is no finished data-bin; make it with "
             f"fairseq-preprocess --destdir {path.parent}"
         )
-    return f"{path} does not exist; check the paths that this command names"
+    if path.name.startswith("dict."):
+        path = path.parent
+    where = "" if path.is_absolute() else f" in {Path.cwd()}"
+    return (
+        f"{path} does not exist{where}; check the paths that this command names "
+        "(fairseq-hydra-train needs absolute ones)"
+    )

@@ -52,6 +52,29 @@ def test_hydra_refuses_an_unknown_option(reversal: Path, tmp_path: Path) -> None
     assert "model.residul is not an option of resdual_transformer; did you mean residual?" in output
 
 
+@pytest.mark.parametrize(
+    "override,sentence",
+    [
+        ("task.data=/nowhere", "error: /nowhere does not exist"),
+        ("task.data=here", "error: here does not exist in {folder}; check"),
+        ("task.target_lang=xx", "error: {data}/dict.xx.txt does not exist"),
+        ("dataset.train_subset=nope", "error: Dataset not found: nope ({data})"),
+        ("common.fp16=true", "error: an option of this command needs a GPU"),
+    ],
+)
+def test_hydra_tells_errors_as_sentences(
+    override: str, sentence: str, reversal: Path, tmp_path: Path
+) -> None:
+    if override == "common.fp16=true" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    output = run(
+        *hydra_command(reversal, "resdual_transformer_tiny", override), cwd=tmp_path, fails=True
+    )
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("resdual_fairseq: " + sentence.format(folder=tmp_path, data=reversal))
+    assert "Traceback" not in output
+
+
 def test_two_processes_train_as_one(reversal: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

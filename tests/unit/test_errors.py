@@ -57,12 +57,15 @@ def error_and_trace(module: str, error: BaseException) -> Any:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (FileNotFoundError(2, "No such file", "bin/dict.en.txt"), "bin is no finished data-bin"),
-        (FileNotFoundError(2, "No such file", "my.codes"), "my.codes does not exist; check"),
+        (FileNotFoundError(2, "No such file", "/dict.en.txt"), "/ is no finished data-bin"),
+        (FileNotFoundError(2, "No such file", "bin/dict.en.txt"), "error: bin does not exist in"),
+        (FileNotFoundError(2, "No such file", "my.codes"), "my.codes does not exist in"),
         (FileNotFoundError("Dataset not found: test (x)"), "Dataset not found: test (x); prepare"),
+        (Exception("Could not infer language pair, please provide it explicitly"), "--source-lang"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "give --bf16"),
     ],
 )
-def test_a_file_that_a_command_did_not_find(
+def test_what_a_command_raises_that_a_user_can_mend(
     error: BaseException, told: str, earlier: List[Any], capsys: pytest.CaptureFixture
 ) -> None:
     sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
