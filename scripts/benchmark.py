@@ -1,7 +1,8 @@
 """Time this package's model beside fairseq's `transformer`, in one process and in turns.
 
 Every figure is the median over rounds of a ratio: in each round both sides do the same work one
-after the other, so that what else the machine does meets both. Data are random; weights are
+after the other, so that what else the machine does meets both; the ratio of processor time, which
+waits for no other program, stands beside it. Data are random; weights are
 untrained and, where hypotheses are compared, the same on both sides.
 
     python scripts/benchmark.py --sizes 6+6x512 --what train generate --out bench.json
@@ -46,23 +47,31 @@ SEARCHES = (
 )
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def seconds(work: Callable[[], Any]) -> Tuple[float, float]:
+    """By the clock, and of the processor, which counts no time that other programs took."""
+    began, spent = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - spent
 
 
 def in_turns(ours: Callable[[], Any], host: Callable[[], Any], rounds: int) -> Dict[str, Any]:
-    """Median seconds of both, and of ours over host's within a round, with its extremes."""
+    """Median seconds of both, and of ours over host's within a round, with its extremes.
+
+    `processor` is the median ratio of processor time.
+    """
     ours(), host()
-    pairs: List[Tuple[float, float]] = []
+    pairs: List[Tuple[Tuple[float, float], Tuple[float, float]]] = []
     for index in range(rounds):
         if index % 2:
             second, first = seconds(host), seconds(ours)
         else:
             first, second = seconds(ours), seconds(host)
         pairs.append((first, second))
-    return summary(pairs, "seconds")
+    by_clock, of_processor = ([(a[i], b[i]) for a, b in pairs] for i in range(2))
+    return {
+        **summary(by_clock, "seconds"),
+        "processor": summary(of_processor, "seconds")["ratio"],
+    }
 
 
 def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
@@ -158,17 +167,16 @@ def in_8_bits(
 
 
 def with_ctranslate2(
-    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, threads: int
+    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, threads: int, int8: bool
 ) -> Dict[str, Any]:
-    """The same search by CTranslate2, with weights of fairseq's Pre-LN of this size, over ours.
-
-    The ratio is ours over CTranslate2's in seconds: below 1, this package is the faster one.
-    """
+    """A search by ResiDual, over CTranslate2's with weights of fairseq's Pre-LN of this size."""
     import ctranslate2
 
     options = options_of(size)
     host = build(HOST, task, **options, **PRE_LN).eval()
     ours = build(OURS, task, **options).eval()
+    if int8:
+        ours.load_state_dict(encoded_state(ours.state_dict()))
     sample = batch(rows, 20, words)
     generator = SequenceGenerator(
         [ours], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
@@ -176,7 +184,9 @@ def with_ctranslate2(
     ours.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
     with tempfile.TemporaryDirectory() as folder:
         translator = ctranslate2.Translator(
-            converted(host, options, task, Path(folder)), intra_threads=threads
+            converted(host, options, task, Path(folder)),
+            intra_threads=threads,
+            compute_type="int8" if int8 else "float32",
         )
     tokens = sample["net_input"]["src_tokens"][:, :-1].tolist()
     source = [[task.source_dictionary[token] for token in row] for row in tokens]
@@ -229,9 +239,12 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
                 )
         if "ctranslate2" in arguments.what:
             for name, beam, lines in SEARCHES:
-                plans[f"{name}, CTranslate2"] = lambda c=common, b=beam, n=lines: with_ctranslate2(
-                    *c, b, n, arguments.threads
-                )
+                for bits, int8 in (("", False), (", 8 bits", True)):
+                    plans[f"{name}{bits}, over CTranslate2"] = (
+                        lambda c=common, b=beam, n=lines, e=int8: with_ctranslate2(
+                            *c, b, n, arguments.threads, e
+                        )
+                    )
         for name, plan in plans.items():
             rows.append({"size": size, "what": name, **plan()})
             print(line(rows[-1]), flush=True)
@@ -247,7 +260,7 @@ def line(row: Dict[str, Any]) -> str:
     return (
         f"{row['size']:<10} {row['what']:<38} {1e3 * row['ours_seconds']:9.1f} ms "
         f"{1e3 * row['host_seconds']:9.1f} ms   ratio {row['ratio']:.3f} "
-        f"({row['least']:.3f} to {row['most']:.3f}){same}"
+        f"({row['least']:.3f} to {row['most']:.3f}), of the processor {row['processor']:.3f}{same}"
     )
 
 

@@ -99,9 +99,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
 
 
+def processor() -> str:
+    """What Linux calls the processor, with the sets of instructions that products can use."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    name = re.search(r"^model name\s*: (.*)", text, re.M)
+    flags = set((re.search(r"^flags\s*: (.*)", text, re.M) or [""])[0].split())
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
+    return " ".join([name.group(1) if name else platform.processor(), *known])
+
+
 def machine(threads: int) -> Dict[str, Any]:
     return {
         "machine": platform.machine(),
+        "processor": processor(),
         "threads": threads,
         "torch": torch.__version__,
         "resdual_fairseq": resdual_fairseq.__version__,
