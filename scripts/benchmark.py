@@ -258,7 +258,7 @@ def line(row: Dict[str, Any]) -> str:
     if "ours_gflops" in row:
         same = f"  {row['ours_gflops']:.0f} and {row['host_gflops']:.0f} GFLOP/s"
     return (
-        f"{row['size']:<10} {row['what']:<38} {1e3 * row['ours_seconds']:9.1f} ms "
+        f"{row['size']:<10} {row['what']:<46} {1e3 * row['ours_seconds']:9.1f} ms "
         f"{1e3 * row['host_seconds']:9.1f} ms   ratio {row['ratio']:.3f} "
         f"({row['least']:.3f} to {row['most']:.3f}), of the processor {row['processor']:.3f}{same}"
     )

@@ -73,15 +73,16 @@ FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out,
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
 
-/* A number that is another when one of up to 128 evenly chosen numbers is. */
-uint64_t resdual_fingerprint(const uint32_t *numbers, long count)
+/* A number that is another when one of up to 128 evenly chosen numbers of an array is. */
+uint64_t resdual_fingerprint(const uint32_t *const *arrays, const long *counts, long number)
 {
-    const long taken = count < 128 ? count : 128;
-    uint64_t print = count;
-    for (long i = 0; i < taken; i++) {
-        print = (print ^ numbers[taken < 2 ? 0 : i * (count - 1) / (taken - 1)]) *
-                0x9E3779B97F4A7C15u;
-        print ^= print >> 32;
+    uint64_t print = number;
+    for (long array = 0; array < number; array++) {
+        const long last = counts[array] - 1, taken = last < 127 ? last : 127;
+        for (long i = 0; i <= taken; i++) {
+            print = (print ^ arrays[array][i ? i * last / taken : 0]) * 0x9E3779B97F4A7C15u;
+            print ^= print >> 32;
+        }
     }
     return print;
 }

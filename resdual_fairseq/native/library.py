@@ -50,7 +50,7 @@ def load() -> Optional[Any]:
     library.resdual_linear_scratch.restype = c_size_t
     library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
     library.resdual_scratch.restype = c_size_t
-    library.resdual_fingerprint.argtypes = (c_void_p, c_long)
+    library.resdual_fingerprint.argtypes = (c_void_p, c_void_p, c_long)
     library.resdual_fingerprint.restype = c_uint64
     for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
         function.restype = None
@@ -147,11 +147,16 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def fingerprint(tensor: Tensor) -> int:
-    """What changes when a contiguous float32 tensor on the CPU does in one of up to 128 numbers."""
+def fingerprint(arrays: Tensor) -> int:
+    """What changes with one of up to 128 numbers of any of these arrays.
+
+    Args:
+        arrays: 2 x arrays, int64: where each begins, and how many numbers of 32 bits it holds.
+    """
     lib = load()
     assert lib is not None
-    return int(lib.resdual_fingerprint(tensor.data_ptr(), tensor.numel()))
+    begins, counts = arrays
+    return int(lib.resdual_fingerprint(begins.data_ptr(), counts.data_ptr(), len(begins)))
 
 
 def address(tensor: Optional[Tensor]) -> Optional[int]:

@@ -1,6 +1,6 @@
 """Where the compiled library may compute in a model's place, and the weights it then takes."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,7 +13,7 @@ from .structures import ACTIVATIONS, Packed, PackedStack
 
 KNOWN = (PostLN, PreLN, ResiDual)
 
-kept: "WeakKeyDictionary[nn.Module, Tuple[Any, Any]]" = WeakKeyDictionary()
+kept: "WeakKeyDictionary[nn.Module, Kept]" = WeakKeyDictionary()
 
 
 def usable(like: Tensor) -> bool:
@@ -28,15 +28,6 @@ def usable(like: Tensor) -> bool:
     )
 
 
-def content(parameter: Tensor) -> int:
-    """A number for what a parameter holds.
-
-    fairseq's optimizers change weights through ``.data``, which their version does not tell.
-    """
-    plain = parameter.dtype == torch.float32 and parameter.device.type == "cpu"
-    return fingerprint(parameter) if plain and parameter.is_contiguous() else 0
-
-
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
     """What changes when one of a module's weights does, or a hook comes or goes."""
     state: List[Any] = []
@@ -45,18 +36,43 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
         for parameter in part._parameters.values():
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
-                state.append((parameter.data_ptr(), version, content(parameter)))
+                state.append((parameter.data_ptr(), version))
     return tuple(state)
 
 
+def arrays_of(module: nn.Module) -> Tensor:
+    """Where a module's weights lie, for ``fingerprint``."""
+    arrays = [
+        (parameter.data_ptr(), parameter.numel())
+        for parameter in module.parameters()
+        if parameter.dtype == torch.float32
+        and parameter.device.type == "cpu"
+        and parameter.is_contiguous()
+    ]
+    return torch.tensor(arrays, dtype=torch.long).view(-1, 2).t().contiguous()
+
+
+class Kept(NamedTuple):
+    """What was made of a module, and of which state of it.
+
+    fairseq's optimizers change weights through ``.data``, which no version tells: hence ``content``
+    of the numbers that lie in ``arrays``.
+    """
+
+    state: Any
+    arrays: Tensor
+    content: int
+    value: Any
+
+
 def while_unchanged(module: nn.Module, int8: bool, make: Callable[[nn.Module], Any]) -> Any:
-    """What ``make`` made of a module, made again when :func:`state_of` it is another."""
+    """What ``make`` made of a module, made again when the module is not what it was."""
     state = (int8, state_of(module))
-    known, value = kept.get(module, (None, None))
-    if known != state:
-        value = make(module)
-        kept[module] = (state, value)
-    return value
+    known = kept.get(module)
+    if known is None or known.state != state or known.content != fingerprint(known.arrays):
+        arrays = arrays_of(module)
+        known = kept[module] = Kept(state, arrays, fingerprint(arrays), make(module))
+    return known.value
 
 
 def forget(stack: Any) -> None:

@@ -179,3 +179,12 @@ def test_hydra_trains_and_what_it_wrote_evaluates(
     checkpoint = tmp_path / "checkpoints" / "checkpoint_last.pt"
     assert load_whole_checkpoint(checkpoint)["cfg"]["model"]["_name"] == preset
     assert perplexity(counting, checkpoint, "--tokens-per-sample", 16) > 1
+
+
+def test_the_example_trains(counting: Path, tmp_path: Path) -> None:
+    script = ROOT / "examples" / "language_model" / "train.sh"
+    sizes = ("--decoder-layers", 2, "--decoder-embed-dim", 16, "--decoder-ffn-embed-dim", 16)
+    run("bash", script, counting, tmp_path / "model", *sizes, "--max-update", 2)
+    checkpoint = tmp_path / "model" / "checkpoint_last.pt"
+    assert perplexity(counting, checkpoint, "--tokens-per-sample", 32) > 1
+    assert "give DATA_BIN and MODEL" in run("bash", script, counting, fails=True)
