@@ -20,6 +20,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerL
 from torch import nn
 
 from .compat import with_names
+from .decoder import ResDualDecoder
 from .divergence import NamesDivergedBlock
 from .errors import ResDualError
 from .gradient_log import LogsBlockGradients
@@ -32,7 +33,6 @@ from .options import (
     settle_options,
 )
 from .state_dicts import ExplainedMisfit
-from .transformer import ResDualDecoder
 
 HOST = "transformer_lm"
 LANGUAGE_MODEL = f"resdual_{HOST}"

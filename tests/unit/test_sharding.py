@@ -8,7 +8,7 @@ from helpers.models import KINDS, assert_close, assert_same_gradients, forward, 
 from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from resdual_fairseq import transformer
+from resdual_fairseq import stacks
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_wrapped_layers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
             layer.double(), device_id=torch.device("cpu"), use_orig_params=True
         )
 
-    monkeypatch.setattr(transformer, "fsdp_wrap", wrap)
+    monkeypatch.setattr(stacks, "fsdp_wrap", wrap)
     model = stirred(residual=kind)
     layers = [*model.encoder.layers, *model.decoder.layers]
     assert all(type(layer) is FullyShardedDataParallel for layer in layers)
