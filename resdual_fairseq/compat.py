@@ -140,7 +140,8 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
         ResDualError: the file is missing, truncated, hostile, or no checkpoint of fairseq's.
     """
     if not path.is_file():
-        raise ResDualError(f"checkpoint {path} does not exist; check the path")
+        what = "is a folder; give a .pt file in it" if path.is_dir() else "does not exist"
+        raise ResDualError(f"checkpoint {path} {what}")
 
     def load(name: str) -> Any:
         return torch.load(name, map_location="cpu", weights_only=True)

@@ -4,7 +4,7 @@ import struct
 from argparse import Namespace
 from itertools import chain
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 from fairseq.utils import split_paths
 
@@ -46,7 +46,7 @@ def check_data_folders(args: Namespace) -> None:
                     f"data-bin; make it with fairseq-preprocess --destdir {folder}"
                 )
         for split in splits_to_load(args):
-            check_split(folders, split)
+            check_split(folders, split, "name another split (--train-subset, --valid-subset)")
 
 
 def splits_to_load(args: Namespace) -> Iterator[str]:
@@ -57,14 +57,19 @@ def splits_to_load(args: Namespace) -> Iterator[str]:
             yield from args.valid_subset.split(",")
 
 
-def check_split(folders: "list[Path]", split: str) -> None:
-    """Raise where no folder has a split, or where one of its index files is cut short."""
+def check_split(folders: Sequence[Path], split: str, or_else: str) -> None:
+    """Raise where no folder has a split, or where one of its index files is cut short.
+
+    Args:
+        folders: of one data-bin.
+        split: its name, such as ``train``.
+        or_else: what the command can be told in place of preparing the split.
+    """
     found = list(chain.from_iterable(folder.glob(f"{split}.*") for folder in folders))
     if not found:
         raise ResDualError(
             f"data folder {folders[0]} holds no {split} data ({split}.*); prepare it with "
-            f"fairseq-preprocess --{split}pref, or name another split (--train-subset, "
-            "--valid-subset)"
+            f"fairseq-preprocess (--trainpref, --validpref, --testpref), or {or_else}"
         )
     for index in found:
         if index.suffix == ".idx":

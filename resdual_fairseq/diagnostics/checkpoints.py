@@ -75,12 +75,13 @@ def load(path: Path, task: Any, device: str = "cpu") -> Tuple[Any, str]:
 
     Raises:
         ResDualError: the file is missing, broken or hostile, of another kind of model, or of
-            other dictionaries than the data's.
+            other dictionaries than the data's, or of weights that are no numbers.
     """
     load_whole_checkpoint(path)  # says what is wrong with the file
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     args = model_options(path, state)
     check_dictionaries(path, state["model"], task)
+    check_numbers(path, state["model"])
     state = {**state, "args": None, "task_state": {}, "cfg": Namespace(model=args)}
     models, _, _ = checkpoint_utils.load_model_ensemble_and_task(
         [str(path)], task=task, state=state
@@ -96,6 +97,16 @@ def check_dictionaries(path: Path, weights: Dict[str, Any], task: Any) -> None:
             raise ResDualError(
                 f"checkpoint {path} knows {len(weights[table])} {side} words, but the data's "
                 f"{side} dictionary has {words}; give the data-bin that it was trained on"
+            )
+
+
+def check_numbers(path: Path, weights: Dict[str, Any]) -> None:
+    """Raise where a weight is no number: nothing could be measured, and nothing drawn."""
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not bool(weight.isfinite().all()):
+            raise ResDualError(
+                f"checkpoint {path} is of a run that diverged: {name} holds NaN or infinity; give "
+                "an earlier one"
             )
 
 

@@ -64,9 +64,6 @@ def parser() -> argparse.ArgumentParser:
     init.add_argument("--width", type=positive, help="embedding width, if not the preset's")
     init.add_argument("--ffn", type=positive, help="feed-forward width (4 times --width)")
     init.add_argument("--heads", type=positive, help="attention heads, if not the preset's")
-    init.add_argument(
-        "--ignore-memory", action="store_true", help="try even what seems not to fit into memory"
-    )
 
     trained = modes.add_parser("checkpoint", help="trained models, several overlaid")
     add_common(trained, split="valid", paths=True)
@@ -92,12 +89,18 @@ def add_common(parser: argparse.ArgumentParser, split: str, paths: bool = False)
         "--max-tokens", type=positive, default=1000, metavar="N", help="tokens a batch (1000)"
     )
     parser.add_argument(
-        "--label-smoothing", type=float, default=0.1, metavar="E", help="of the loss (0.1)"
+        "--label-smoothing", type=share, default=0.1, metavar="E", help="of the loss (0.1)"
     )
     parser.add_argument(
         "--device",
+        type=device,
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu or cuda (default: cuda where there is one)",
+    )
+
+
+    parser.add_argument(
+        "--ignore-memory", action="store_true", help="try even what seems not to fit into memory"
     )
 
 
@@ -111,14 +114,35 @@ def positive(text: str) -> int:
 positive.__name__ = "number of 1 or more"
 
 
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise ValueError
+    return number
+
+
+share.__name__ = "number from 0 to below 1"
+
+
+def device(text: str) -> str:
+    """A device that is there."""
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no device that torch finds here; leave --device out, or give cpu"
+        ) from error
+    return text
+
+
 def init_jobs(args: argparse.Namespace, task: Any, batches: List[Any]) -> List[Job]:
     """The models that do not exist yet; all are checked before the first is built."""
     sizes = untrained.Sizes(args.arch, args.width, args.ffn, args.heads)
-    jobs = []
+    jobs, tokens = [], memory.largest(batches)
     for plan in untrained.plans(args.depths, args.residual, args.seeds):
         options = untrained.model_options(plan, sizes)
         if not args.ignore_memory:
-            memory.check_memory(options, task, args.max_tokens, args.device)
+            memory.check_memory(options, task, tokens, args.device)
         build = partial(untrained.build, plan, sizes, task, args.device)
         jobs.append(Job(plan.label.model, "", partial(run, build, plan.label, args, task, batches)))
     return jobs
@@ -139,9 +163,11 @@ def run(
 def checkpoint_jobs(args: argparse.Namespace, task: Any, batches: List[Any]) -> List[Job]:
     """The checkpoints; what is wrong with one is told before the first is measured."""
     names = checkpoints.labels(args.paths)
-    jobs = []
+    jobs, tokens = [], memory.largest(batches)
     for path in dict.fromkeys(args.paths):
-        checkpoints.load(path, task)
+        model, _ = checkpoints.load(path, task)
+        if not args.ignore_memory:
+            memory.check_memory(model.args, task, tokens, args.device)
         run = partial(run_checkpoint, path, names[path], args, task, batches)
         jobs.append(Job(names[path], checkpoints.fingerprint(path), run))
     return jobs

@@ -3,12 +3,14 @@
 import logging
 from argparse import Namespace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.utils import split_paths
 
-from ..data_folders import check_data_folders
+from ..data_folders import check_data_folders, check_split
 from ..errors import ResDualError
 
 
@@ -26,12 +28,12 @@ def open_task(
     Raises:
         ResDualError: the folder, its dictionaries or the split are missing, empty or cut short.
     """
-    check_data_folders(
-        Namespace(data=data, task="translation", train_subset=split, disable_validation=True)
-    )
+    check_data_folders(Namespace(data=data, task="translation"))
+    check_split([Path(folder) for folder in split_paths(data)], split, "name another --split")
     if (source_lang is None) != (target_lang is None):
         raise ResDualError("give both --source-lang and --target-lang, or neither")
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    for chatty in ("fairseq", "matplotlib", "PIL"):  # fairseq opens the root logger to everything
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.
     cfg = TranslationConfig(
         data=data,

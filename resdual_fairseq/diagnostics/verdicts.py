@@ -32,9 +32,10 @@ How the words are meant
   first / last    the first block of each part over its last one, geometric mean
   vanishing       "held" where the gradient falls towards the first block (the interval is above 0)
                   and first / last is below {VANISHED:g}; "partly" where only the former is so
-  stays           "held" where first / last is {VANISHED:g} or more
-  1/sqrt(k)       "held" where the exponent's interval is below 0 and reaches -0.5 or less;
-                  "partly" where it is below 0 only; "undecided" where it contains 0 and -0.5
+  stays           "held" where first / last is {VANISHED:g} or more and the gradient does not fall;
+                  "partly" where it falls, but not below that
+  1/sqrt(k)       "held" where the exponent's interval is below {COLLAPSE / 2:g} and reaches -0.5 or
+                  less; "partly" where it is below 0 only; "undecided" where it contains 0 and -0.5
   no change       "held" where the exponent is within {FLAT:g} of 0 and its interval excludes -0.5;
                   "undecided" where the interval contains 0 otherwise
 """
@@ -58,7 +59,8 @@ def gradient_vanishes(points: List[Point], blocks: int) -> "tuple[str, str]":
 
 def gradient_stays(points: List[Point], blocks: int) -> "tuple[str, str]":
     trend, ratio = exponential_trend(points), first_over_last(points)
-    outcome = "held" if ratio >= VANISHED else "not held"
+    falls = trend.low > 0
+    outcome = "not held" if ratio < VANISHED else "partly" if falls else "held"
     return outcome, f"{rate(trend)}; first / last {ratio:.3g}"
 
 
@@ -77,7 +79,7 @@ def gradient_keeps_its_bound(points: List[Point], blocks: int) -> "tuple[str, st
 def change_falls(points: List[Point], blocks: int) -> "tuple[str, str]":
     trend = power_trend(points)
     if trend.high < 0:
-        outcome = "held" if trend.low <= COLLAPSE else "partly"
+        outcome = "held" if trend.low <= COLLAPSE and trend.high < COLLAPSE / 2 else "partly"
     else:
         outcome = "undecided" if trend.low <= COLLAPSE else "not held"
     return outcome, f"{exponent(trend)}; first / last {first_over_last(points):.3g}"

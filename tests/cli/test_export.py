@@ -112,7 +112,7 @@ def test_what_cannot_be_exported_is_named(learned: Path, exported: Path, tmp_pat
     checkpoint = learned / "checkpoint_last.pt"
     out = tmp_path / "out"
     for arguments, message in (
-        ([tmp_path / "none.pt", "--out", out], "does not exist; check the path"),
+        ([tmp_path / "none.pt", "--out", out], "none.pt does not exist"),
         ([exported / ENCODER, "--out", out], "is truncated or not a checkpoint"),
         ([checkpoint, "--out", exported], f"{exported} holds something already; remove it"),
         (
