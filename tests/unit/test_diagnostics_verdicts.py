@@ -21,7 +21,7 @@ CASES = [
     ("pre", "input_change", {"power": -0.5}, "held"),
     ("pre", "input_change", {"power": -0.7}, "held"),
     ("pre", "input_change", {"power": -0.25}, "partly"),
-    ("pre", "input_change", {"power": -0.5, "wobble": 1.0}, "partly"),
+    ("pre", "input_change", {"power": -0.5, "wobble": 0.5}, "partly"),
     ("pre", "input_change", {"power": 0.0}, "not held"),
     ("pre", "input_change", {"power": -0.2, "wobble": 3.0}, "undecided"),
     ("post", "input_change", {"power": 0.0}, "held"),
