@@ -20,8 +20,14 @@ TOLD_OTHERWISE = {
         "an option of this command needs a GPU, and this torch knows none; --fp16 (with hydra "
         "common.fp16) is one: on a CPU give --bf16 (common.bf16) in its place"
     ),
+    "'GradScaler' object has no attribute '_backoff_factor'": (
+        "gradients overflowed, and on a CPU fairseq's --amp cannot go on from that; leave it out "
+        "(it computes in float32 there), and give a lower --lr if the run diverges"
+    ),
 }
 """Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
+TELL_THEMSELVES = ("Size of sample #",)
+"""How errors of fairseq's begin that say what to do."""
 
 
 class ResDualError(CompactHydraException):
@@ -63,7 +69,8 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
         return None
     if isinstance(error, FileNotFoundError):
         return absence(error)
-    return TOLD_OTHERWISE.get(str(error))
+    message = str(error)
+    return message if message.startswith(TELL_THEMSELVES) else TOLD_OTHERWISE.get(message)
 
 
 def first_mendable(error: BaseException) -> Optional[ResDualError]:

@@ -45,7 +45,8 @@ def check_gradient_log(args: Any) -> None:
     if every and not getattr(args, "save_dir", None):
         raise ResDualError(
             "model.log_block_gradients does not know where to write in a hydra config; add "
-            "'+model.save_dir=${checkpoint.save_dir}'"
+            "'+model.save_dir=${checkpoint.save_dir}', and for TensorBoard "
+            "'+model.tensorboard_logdir=${common.tensorboard_logdir}'"
         )
 
 

@@ -98,7 +98,6 @@ def add_common(parser: argparse.ArgumentParser, split: str, paths: bool = False)
         help="cpu or cuda (default: cuda where there is one)",
     )
 
-
     parser.add_argument(
         "--ignore-memory", action="store_true", help="try even what seems not to fit into memory"
     )

@@ -118,19 +118,20 @@ def test_tensorboard_has_the_same_numbers(reversal: Path, tmp_path: Path) -> Non
     assert [e.value for e in found] == pytest.approx([norm for _, norm in expected], rel=1e-4)
 
 
-def test_a_hydra_config_says_where_to_write(reversal: Path, tmp_path: Path) -> None:
+def test_hydra_logs_where_the_run_writes(reversal: Path, tmp_path: Path) -> None:
     command = [
         "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
         "--config-name", "resdual_transformer_tiny", f"common.user_dir='{PLUGIN}'",
         f"task.data='{reversal}'", "optimization.max_update=1",
-        f"checkpoint.save_dir='{tmp_path / 'run'}'", "+model.log_block_gradients=1",
+        f"checkpoint.save_dir='{tmp_path / 'run'}'", "model.log_block_gradients=1",
         "dataset.disable_validation=true", "dataset.data_buffer_size=0",
         f"hydra.run.dir='{tmp_path / 'hydra'}'",
     ]  # fmt: skip
-    output = run(*command, fails=True)
+    output = run(*command, "~model.save_dir", fails=True)
     assert "model.log_block_gradients does not know where to write" in output
-    run(*command, "+model.save_dir=${checkpoint.save_dir}")
+    run(*command, f"common.tensorboard_logdir='{tmp_path / 'board'}'")
     assert len(rows(tmp_path / "run")) == 10
+    assert list((tmp_path / "board" / "block_gradients").iterdir())
 
 
 def test_a_checkpoint_remembers_the_option_and_decoding_does_not_log(

@@ -62,6 +62,8 @@ def error_and_trace(module: str, error: BaseException) -> Any:
         (FileNotFoundError(2, "No such file", "my.codes"), "my.codes does not exist in"),
         (FileNotFoundError("Dataset not found: test (x)"), "Dataset not found: test (x); prepare"),
         (Exception("Could not infer language pair, please provide it explicitly"), "--source-lang"),
+        (AttributeError("'GradScaler' object has no attribute '_backoff_factor'"), "lower --lr"),
+        (Exception("Size of sample #7 is invalid, skip it with --skip"), "#7 is invalid, skip it"),
         (AssertionError("Torch not compiled with CUDA enabled"), "give --bf16"),
     ],
 )

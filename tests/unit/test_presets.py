@@ -128,9 +128,19 @@ def test_baselines_run_under_every_preset(arch: str, kind: str) -> None:
 
 @pytest.mark.parametrize("arch", SETTINGS)
 def test_the_hydra_config_of_the_same_name_says_the_same(arch: str) -> None:
-    model = OmegaConf.load(CONFIGS / f"{arch}.yaml").model
-    assert model._name == arch
+    model = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{arch}.yaml").model)
+    assert model.pop("_name") == arch
     args = settled(arch)
+    for name in ("log_block_gradients", "save_dir", "tensorboard_logdir"):
+        del model[name]
     for name, value in model.items():
         if not name.startswith("_"):
             assert getattr(args, name) == value, name
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_hydra_config_says_where_gradients_are_logged(path: Path) -> None:
+    model = OmegaConf.to_container(OmegaConf.load(path).model)
+    assert model["log_block_gradients"] == 0
+    assert model["save_dir"] == "${checkpoint.save_dir}"
+    assert model["tensorboard_logdir"] == "${common.tensorboard_logdir}"
