@@ -133,7 +133,6 @@ def draw(figure: Figure, found: Dict[Curve, List[Point]]) -> Any:
         len(stacks),
         figsize=(5.2 * len(stacks), 2.9 * height + 1.1),
         squeeze=False,
-        sharey="col",
         layout="constrained",
     )
     colors = color_of(list(found))
