@@ -156,6 +156,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         kept = self.get_incremental_state(incremental_state, "steps")
         if kept is None:
             steps: Any = None
+            native.look_again(getattr(self, "output_projection", None))
             if decoding.applies(self, memory, alignment_layer):
                 steps = native.steps(self, memory, memory_mask, x)
                 steps = steps or decoding.Steps(self, memory, memory_mask)

@@ -70,18 +70,25 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
          (l, a, rows, out, codes))
 
+struct matrix { /* or a vector, with one row */
+    const uint32_t *numbers;
+    int64_t rows, columns;
+};
+
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
 
-/* A number that is another when one of up to 128 evenly chosen numbers of an array is. */
-uint64_t resdual_fingerprint(const uint32_t *const *arrays, const long *counts, long number)
+/* A number that is another when a row or a column of a matrix is: it has seen one number of each. */
+uint64_t resdual_fingerprint(const struct matrix *matrices, long number)
 {
     uint64_t print = number;
-    for (long array = 0; array < number; array++) {
-        const long last = counts[array] - 1, taken = last < 127 ? last : 127;
-        for (long i = 0; i <= taken; i++) {
-            print = (print ^ arrays[array][i ? i * last / taken : 0]) * 0x9E3779B97F4A7C15u;
+    for (const struct matrix *m = matrices; m < matrices + number; m++) {
+        const long most = m->rows > m->columns ? m->rows : m->columns;
+        for (long i = 0, row = 0, column = 0; i < most; i++) {
+            print = (print ^ m->numbers[row * m->columns + column]) * 0x9E3779B97F4A7C15u;
             print ^= print >> 32;
+            if (++row == m->rows) row = 0;
+            if (++column == m->columns) column = 0;
         }
     }
     return print;

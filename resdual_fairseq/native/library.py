@@ -50,7 +50,7 @@ def load() -> Optional[Any]:
     library.resdual_linear_scratch.restype = c_size_t
     library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
     library.resdual_scratch.restype = c_size_t
-    library.resdual_fingerprint.argtypes = (c_void_p, c_void_p, c_long)
+    library.resdual_fingerprint.argtypes = (c_void_p, c_long)
     library.resdual_fingerprint.restype = c_uint64
     for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
         function.restype = None
@@ -147,16 +147,15 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def fingerprint(arrays: Tensor) -> int:
-    """What changes with one of up to 128 numbers of any of these arrays.
+def fingerprint(matrices: Tensor) -> int:
+    """What changes when a row or a column of one of these matrices does.
 
     Args:
-        arrays: 2 x arrays, int64: where each begins, and how many numbers of 32 bits it holds.
+        matrices: matrices x 3, int64: address of the numbers of 32 bits, rows, columns.
     """
     lib = load()
     assert lib is not None
-    begins, counts = arrays
-    return int(lib.resdual_fingerprint(begins.data_ptr(), counts.data_ptr(), len(begins)))
+    return int(lib.resdual_fingerprint(matrices.data_ptr(), len(matrices)))
 
 
 def address(tensor: Optional[Tensor]) -> Optional[int]:

@@ -20,47 +20,60 @@ def usable(like: Tensor) -> bool:
     """Whether the library is there, and made for tensors like this one, here and now."""
     return (
         loaded() is not None
+        and type(like) in (Tensor, nn.Parameter)  # none that only stands for one, as in an export
         and like.dtype == torch.float32
         and like.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
     )
 
 
+DECISIVE = ("forward", "training", "eps", "s", "activation_fn", "num_heads")
+"""What a module's own attributes may say of the sums that it computes."""
+
+
+def is_plainly_called(module: nn.Module) -> bool:
+    """Whether calling a module computes what its class says, in evaluation."""
+    replaced = "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks
+    return not (replaced or module.training)
+
+
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
-    """What changes when one of a module's weights does, or a hook comes or goes."""
+    """What changes when one of a module's parts or weights does, or a hook comes or goes."""
     state: List[Any] = []
     for part in module.modules():
+        own = part.__dict__
         state.append(bool(part._forward_hooks or part._forward_pre_hooks))
+        state.extend(own.get(name) for name in DECISIVE)
         for parameter in part._parameters.values():
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
-                state.append((parameter.data_ptr(), version))
+                state.append((parameter.data_ptr(), parameter.shape, version))
     return tuple(state)
 
 
-def arrays_of(module: nn.Module) -> Tensor:
+def matrices_of(module: nn.Module) -> Tensor:
     """Where a module's weights lie, for ``fingerprint``."""
-    arrays = [
-        (parameter.data_ptr(), parameter.numel())
-        for parameter in module.parameters()
-        if parameter.dtype == torch.float32
-        and parameter.device.type == "cpu"
-        and parameter.is_contiguous()
+    found = [
+        (p.data_ptr(), p.numel() // max(1, p.size(-1)), p.size(-1))
+        for p in module.parameters()
+        if p.dtype == torch.float32 and p.device.type == "cpu" and p.is_contiguous() and p.dim()
     ]
-    return torch.tensor(arrays, dtype=torch.long).view(-1, 2).t().contiguous()
+    return torch.tensor(found, dtype=torch.int64).view(-1, 3)
 
 
 class Kept(NamedTuple):
     """What was made of a module, and of which state of it.
 
-    fairseq's optimizers change weights through ``.data``, which no version tells: hence ``content``
-    of the numbers that lie in ``arrays``.
+    fairseq's optimizers change weights through ``.data``, which no version tells: hence
+    ``content``, the fingerprint of ``matrices``. It notices every row and column, but not single
+    numbers of a matrix that somebody changes by hand through ``.data``.
     """
 
     state: Any
-    arrays: Tensor
+    matrices: Tensor
     content: int
     value: Any
 
@@ -69,10 +82,18 @@ def while_unchanged(module: nn.Module, int8: bool, make: Callable[[nn.Module], A
     """What ``make`` made of a module, made again when the module is not what it was."""
     state = (int8, state_of(module))
     known = kept.get(module)
-    if known is None or known.state != state or known.content != fingerprint(known.arrays):
-        arrays = arrays_of(module)
-        known = kept[module] = Kept(state, arrays, fingerprint(arrays), make(module))
+    if known is None or known.state != state:
+        matrices = matrices_of(module)
+        known = kept[module] = Kept(state, matrices, fingerprint(matrices), make(module))
     return known.value
+
+
+def look_again(*modules: Optional[nn.Module]) -> None:
+    """Drop what was made of modules whose weights are others now; called as a search begins."""
+    for module in modules:
+        known = None if module is None else kept.get(module)
+        if known is not None and known.content != fingerprint(known.matrices):
+            del kept[module]
 
 
 def forget(stack: Any) -> None:
@@ -92,6 +113,7 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
     def make(layers: Any) -> Optional[PackedStack]:
         return PackedStack(list(layers), stack.int8) if suit(layers) else None
 
+    look_again(stack.layers)
     return while_unchanged(stack.layers, stack.int8, make)
 
 
@@ -99,8 +121,8 @@ def packed_projection(projection: nn.Module, int8: bool) -> Optional[Packed]:
     """The weights of an output projection, or None where it is more than a matrix."""
 
     def make(found: Any) -> Optional[Packed]:
-        plain = type(found) is nn.Linear and not found._forward_hooks
-        return Packed(found, int8=int8) if plain and not found._forward_pre_hooks else None
+        plain = type(found) is nn.Linear and is_plainly_called(found)
+        return Packed(found, int8=int8) if plain else None
 
     return while_unchanged(projection, int8, make)
 
@@ -112,13 +134,13 @@ def suit(layers: Any) -> bool:
 
 
 def sizes(layer: Any) -> Tuple[Any, ...]:
+    """What has to be equal in all layers, the shapes of their weights among it."""
     return (
         type(layer),
-        getattr(layer, "embed_dim", None),
-        layer.fc1.out_features,
+        layer.embed_dim,
         layer.self_attn.num_heads,
-        getattr(layer, "encoder_attn", None) is None,
         layer.activation_fn,
+        *(parameter.shape for parameter in layer.parameters()),
     )
 
 
@@ -133,6 +155,26 @@ def known(layer: Any, cross: Any) -> bool:
         and is_plain(layer.fc2)
         and (cross is None or (can_fuse(cross) and cross.num_heads == layer.self_attn.num_heads))
         and all(type(norm) in KNOWN and norm.weight is not None for norm in norms)
-        and not any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())
+        and fits(layer, cross)
+        and all(is_plainly_called(part) for part in layer.modules())
         and all(p.is_contiguous() and p.dtype == torch.float32 for p in layer.parameters())
+    )
+
+
+def fits(layer: Any, cross: Any) -> bool:
+    """Whether the weights have the shapes by which the library reads them."""
+    width, inner, own = layer.embed_dim, layer.fc1.weight.size(0), layer.self_attn
+    square = (width, width)
+    shapes = [(part, square) for part in (own.q_proj, own.k_proj, own.v_proj, own.out_proj)]
+    shapes += [(layer.fc1, (inner, width)), (layer.fc2, (width, inner))]
+    if cross is not None:
+        of_memory = (width, cross.k_proj.weight.size(1))
+        shapes += [(cross.q_proj, square), (cross.out_proj, square)]
+        shapes += [(cross.k_proj, of_memory), (cross.v_proj, of_memory)]
+    norms = [part for part in layer.modules() if isinstance(part, nn.LayerNorm)]
+    return (
+        width % own.num_heads == 0
+        and all(part.weight.shape == shape for part, shape in shapes)
+        and all(part.bias.shape == shape[:1] for part, shape in shapes)
+        and all(norm.weight.shape == norm.bias.shape == (width,) for norm in norms)
     )

@@ -162,16 +162,82 @@ def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.Monkey
     assert_close(after, expected, 1e-4)
 
 
-def test_it_notices_pruning_through_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a model that is not going to be trained, hence keeps its packed weights."""
+EDITS: Dict[str, Any] = {
+    "pruned": lambda layer: layer.fc1.weight.data.masked_fill_(layer.fc1.weight.abs() < 0.3, 0),
+    "one row": lambda layer: layer.fc1.weight.data[5].add_(1),
+    "one column": lambda layer: layer.fc2.weight.data[:, 9].add_(1),
+    "one bias": lambda layer: layer.fc1.bias.data[3].add_(1),
+    "norm": lambda layer: setattr(layer.final_layer_norm, "eps", 0.5),
+    "scale": lambda layer: setattr(layer.final_layer_norm, "s", 3.0),
+    "activation": lambda layer: setattr(layer, "activation_fn", torch.tanh),
+    "narrower": lambda layer: narrow(layer, 7),
+    "forward": lambda layer: setattr(layer, "forward", lambda x, d, *_: (x, d)),
+}
+
+
+def narrow(layer: Any, inner: int) -> None:
+    """Take feed-forward units away, as pruning does."""
+    layer.fc1.weight.data = layer.fc1.weight.data[:inner]
+    layer.fc1.bias.data = layer.fc1.bias.data[:inner]
+    layer.fc2.weight.data = layer.fc2.weight.data[:, :inner].contiguous()
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_it_notices_what_is_edited_by_hand(edit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a model that is not going to be trained, hence keeps its packed weights."""
     model = stirred().float().eval()
-    before, _ = encoder_outputs(model, monkeypatch)
-    weight = model.encoder.layers[0].fc1.weight
-    smallest = weight.abs() < weight.abs().median()
-    weight.data.masked_fill_(smallest, 0)
-    after, expected = encoder_outputs(model, monkeypatch)
-    assert not torch.allclose(before, after)
+    tokens = sample()["net_input"]["src_tokens"]
+
+    def both() -> Tuple[Tensor, Tensor]:
+        found = []
+        for switch in ("1", "0"):
+            monkeypatch.setenv("RESDUAL_NATIVE", switch)
+            found.append(model.encoder(tokens)["encoder_out"][0].transpose(0, 1)[tokens.ne(PAD)])
+        return found[0], found[1]
+
+    before, _ = both()
+    EDITS[edit](model.encoder.layers[0])
+    after, expected = both()
     assert_close(after, expected, 2e-5)
+    assert not torch.allclose(before, after, atol=1e-4)
+
+
+def test_a_search_notices_an_output_projection_that_was_edited() -> None:
+    model = stirred().float().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    previous = torch.full((3, 1), EOS)
+    logits = []
+    for _ in range(2):
+        logits.append(model.decoder(previous, encoder_out=memory, incremental_state={})[0])
+        model.decoder.output_projection.weight.data[6].add_(1)
+    same = (logits[0] == logits[1]).all(dim=0).flatten()
+    assert not same[6] and same.sum() == len(same) - 1
+
+
+def test_one_layer_in_training_drops_out() -> None:
+    model = stirred(dropout=0.5).float().eval()
+    model.encoder.layers[1].train()
+    tokens = sample()["net_input"]["src_tokens"]
+    outputs = [model.encoder(tokens)["encoder_out"][0] for _ in range(2)]
+    assert not torch.equal(*outputs)
+
+
+def test_traces_hold_the_layers() -> None:
+    model = stirred().float().eval()
+    tokens = sample()["net_input"]["src_tokens"]
+
+    class Encode(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = model.encoder
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.encoder(tokens)["encoder_out"][0]
+
+    encode = Encode().eval()
+    traced = torch.jit.trace(encode, tokens, check_trace=False)
+    other = tokens.flip(0)
+    assert_close(traced(other), encode(other), 2e-5)
 
 
 def test_weights_go_with_their_model() -> None:
