@@ -165,7 +165,7 @@ def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.Monkey
 EDITS: Dict[str, Any] = {
     "pruned": lambda layer: layer.fc1.weight.data.masked_fill_(layer.fc1.weight.abs() < 0.3, 0),
     "one row": lambda layer: layer.fc1.weight.data[5].add_(1),
-    "one column": lambda layer: layer.fc2.weight.data[:, 9].add_(1),
+    "one column": lambda layer: layer.fc2.weight.data[:, 9].add_(torch.arange(8.0)),
     "one bias": lambda layer: layer.fc1.bias.data[3].add_(1),
     "norm": lambda layer: setattr(layer.final_layer_norm, "eps", 0.5),
     "scale": lambda layer: setattr(layer.final_layer_norm, "s", 3.0),
