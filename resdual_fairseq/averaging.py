@@ -111,6 +111,14 @@ def chosen_paths(args: argparse.Namespace) -> List[Path]:
     return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints)
 
 
+def keep_inputs(inputs: Sequence[Path], output: Path) -> None:
+    """Raise where a command would write over a checkpoint that it reads."""
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise ResDualError(
+            f"{output} is read by this command and would be lost; give another --output"
+        )
+
+
 def write_whole(state: Dict[str, Any], output: Path) -> None:
     """Write a checkpoint, or leave nothing.
 
@@ -131,6 +139,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     args = parse_arguments(arguments)
     try:
         paths = chosen_paths(args)
+        keep_inputs(paths, args.output)
         print("averaging " + ", ".join(str(path) for path in paths))
         state = average_checkpoints(paths)
         write_whole(state, args.output)

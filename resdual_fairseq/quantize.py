@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
-from .averaging import write_whole
+from .averaging import keep_inputs, write_whole
 from .compat import load_whole_checkpoint
 from .errors import ResDualError
 from .int8 import CODES, encoded_state
@@ -60,6 +60,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
     try:
+        keep_inputs([args.checkpoint], args.output)
         write_whole(quantized_checkpoint(args.checkpoint), args.output)
     except (ResDualError, OSError) as error:
         sys.exit(f"resdual-quantize: error: {error}")

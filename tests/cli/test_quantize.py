@@ -61,3 +61,7 @@ def test_it_says_what_is_wrong(codes: Path, tmp_path: Path) -> None:
         assert "resdual-quantize: error: " in said and sentence in said
         assert "Traceback" not in said
     assert not out.exists()
+    before = codes.read_bytes()
+    said = run("resdual-quantize", codes, "--output", codes, fails=True)
+    assert "would be lost; give another --output" in said
+    assert codes.read_bytes() == before

@@ -160,6 +160,11 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert f"{wider} holds other weights" in failure(capsys, "--inputs", first, wider, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
     assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
+    before = second.read_bytes()
+    assert f"{second} is read by this command and would be lost" in failure(
+        capsys, "--inputs", first, second, "--output", second
+    )
+    assert second.read_bytes() == before
     first.write_bytes(first.read_bytes()[:900])
     assert f"{first} is truncated" in failure(capsys, "--inputs", second, first, *output)
     assert not output[1].exists()
