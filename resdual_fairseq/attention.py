@@ -34,6 +34,12 @@ def can_fuse(attention: Any) -> bool:
     )
 
 
+def is_plainly_called(module: nn.Module) -> bool:
+    """Whether calling a module computes what its class says, in evaluation."""
+    replaced = "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks
+    return not (replaced or module.training)
+
+
 def is_plain(projection: nn.Module) -> bool:
     return (
         type(projection) is nn.Linear

@@ -7,7 +7,12 @@ from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from torch import Tensor, nn
 
 from . import decoding, native
-from .layers import DECODER_BLOCKS, IncrementalState, ResDualDecoderLayer
+from .layers import (
+    DECODER_BLOCKS,
+    IncrementalState,
+    ResDualDecoderLayer,
+    draw_as_layers_do,
+)
 from .options import residual_options
 from .residual import build_residual
 from .stacks import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
@@ -88,6 +93,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
             if incremental_state is not None:
                 steps = self.steps(incremental_state, memory, memory_mask, alignment_layer, x)
                 if steps is not None:
+                    draw_as_layers_do(self.layers)
                     if not attention_asked and not self.layers[alignment_layer].need_attn:
                         alignment_layer = -1  # fairseq's prepare_for_inference_ knows of no reader
                     y, states, weights = steps.step(x, padding_mask, alignment_layer)

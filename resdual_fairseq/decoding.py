@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import additive_mask, can_fuse, is_plain
-from .layers import ResDualDecoderLayer
+from .attention import additive_mask, can_fuse, is_plain, is_plainly_called
+from .layers import ResDualDecoderLayer, members
 
 STRIDE = 32
 
@@ -35,7 +35,7 @@ def applies(decoder: Any, memory: Optional[Tensor], alignment_layer: int) -> boo
         and not decoder.cross_self_attention
         and len(decoder.layers) > 0
         and (memory is None or 0 <= alignment_layer < len(decoder.layers))
-        and all(is_plain_layer(layer, memory) for layer in decoder.layers)
+        and all(is_plain_layer(layer, memory) for layer in members(decoder.layers))
     )
 
 
@@ -50,6 +50,7 @@ def is_plain_layer(layer: Any, memory: Optional[Tensor]) -> bool:
         and is_plain(layer.fc2)
         # fairseq's softmax is of float32 here, which tests in float64 have to meet.
         and layer.fc1.weight.dtype != torch.float64
+        and all(is_plainly_called(part) for part in layer.modules())
         and layer.c_attn is layer.attn_ln is layer.ffn_layernorm is layer.w_resid is None
         and not layer.dropout_module.apply_during_inference
         and not layer.activation_dropout_module.apply_during_inference
@@ -69,7 +70,7 @@ class Steps:
     def __init__(
         self, decoder: Any, memory: Optional[Tensor], memory_padding: Optional[Tensor]
     ) -> None:
-        self.layers: List[Any] = list(decoder.layers)
+        self.layers: List[Any] = members(decoder.layers)
         self.around_stack = decoder.layer_norm
         self.heads: int = self.layers[0].self_attn.num_heads
         attention = [layer.self_attn for layer in self.layers]

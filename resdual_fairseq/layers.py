@@ -5,14 +5,14 @@ Parameters, their names and their initial values are those of fairseq's layers
 returns them.
 """
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayerBase,
     TransformerEncoderLayerBase,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention import can_fuse, fused_attention
 from .residual import ResidualOptions, build_residual
@@ -21,6 +21,16 @@ ENCODER_BLOCKS = 2
 DECODER_BLOCKS = 3
 
 IncrementalState = Optional[Dict[str, Dict[str, Optional[Tensor]]]]
+
+
+def members(layers: nn.ModuleList) -> List[Any]:
+    """All layers of a stack; to iterate fairseq's ``LayerDropModuleList`` draws random numbers."""
+    return list(layers._modules.values())
+
+
+def draw_as_layers_do(layers: nn.ModuleList) -> None:
+    """Draw the random numbers that one pass through the layers draws, for whoever samples next."""
+    next(iter(layers), None)
 
 
 class ResDualEncoderLayer(TransformerEncoderLayerBase):
@@ -102,6 +112,10 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
             )
         self.final_layer_norm = build_residual(options, self.embed_dim, blocks, k + per_layer - 1)
         self.final_layer_norm.initialize([self.fc1, self.fc2])
+
+    def make_generation_fast_(self, need_attn: bool = False, **kwargs: Any) -> None:
+        """As fairseq's, which may leave None where TorchScript wants a bool."""
+        super().make_generation_fast_(need_attn=bool(need_attn), **kwargs)
 
     def forward(
         self,

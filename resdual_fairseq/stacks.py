@@ -36,9 +36,10 @@ def hideable(padding: Tensor) -> Tensor:
 
 
 class ForgetsPackedWeights:
-    """A stack that lets go of what the compiled library keeps of it, once it is to be trained."""
+    """A stack that lets go of its packed weights and its 8 bits, once it is to be trained."""
 
     def train(self: Any, mode: bool = True) -> Any:
         if mode:
             native.forget(self)
+            self.int8 = False
         return super().train(mode)  # type: ignore[misc]

@@ -9,6 +9,7 @@ untrained and, where hypotheses are compared, the same on both sides.
 """
 
 import argparse
+import importlib.util
 import json
 import sys
 import tempfile
@@ -26,8 +27,10 @@ from benchmark_models import (
     add_options,
     batch,
     build,
+    check_out,
     machine,
     options_of,
+    positive,
     summary,
     write,
 )
@@ -91,11 +94,14 @@ def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
 
 
 def generation(
-    size: str, task: Task, words: int, rounds: int, beam: int, rows: int
+    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, residual: str
 ) -> Dict[str, Any]:
-    """A search over `rows` sentences; both sides have Pre-LN's weights and find the same."""
+    """A search over `rows` sentences, over fairseq's with Pre-LN.
+
+    With Pre-LN on this side, too, both have the same weights and find the same.
+    """
     options = options_of(size)
-    ours = build(OURS, task, residual="pre", **options).eval()
+    ours = build(OURS, task, residual=residual, **options).eval()
     host = build(HOST, task, **options, **PRE_LN).eval()
     host.load_state_dict(ours.state_dict())
     sample = batch(rows, 20, words)
@@ -112,11 +118,13 @@ def generation(
             Namespace(generation=Namespace(beam=beam, print_alignment=None))
         )
     figures = in_turns(lambda: search(ours), lambda: search(host), rounds)
-    figures["same_hypotheses"] = all(
-        one["tokens"].tolist() == other["tokens"].tolist()
-        for beams, others in zip(found[id(ours)], found[id(host)])
-        for one, other in zip(beams, others)
-    )
+    if residual == "pre":
+        figures["same_hypotheses"] = all(
+            one["tokens"].tolist() == other["tokens"].tolist()
+            and abs(float(one["score"]) - float(other["score"])) < 1e-4
+            for beams, others in zip(found[id(ours)], found[id(host)])
+            for one, other in zip(beams, others)
+        )
     return figures
 
 
@@ -223,7 +231,9 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
             plans["training step, ResiDual over Pre-LN"] = lambda c=common: training(*c)
         if "generate" in arguments.what:
             for name, beam, lines in SEARCHES:
-                plans[name] = lambda c=common, b=beam, n=lines: generation(*c, b, n)
+                plans[name] = lambda c=common, b=beam, n=lines: generation(
+                    *c, b, n, arguments.residual
+                )
         if "products" in arguments.what:
             for lines in (5, 160):
                 for outputs in ("feed-forward", "vocabulary"):
@@ -264,6 +274,18 @@ def line(row: Dict[str, Any]) -> str:
     )
 
 
+def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End before the first measurement where a later one could not be taken or written."""
+    if "ctranslate2" in arguments.what and importlib.util.find_spec("ctranslate2") is None:
+        parser.error("ctranslate2 is not installed: pip install ctranslate2==4.8.5")
+    if {"int8", "products"} & set(arguments.what) and library.loaded() is None:
+        parser.error(
+            "int8 and products measure the compiled library, which is not there or is switched "
+            "off (RESDUAL_NATIVE=0)"
+        )
+    check_out(parser, arguments.out)
+
+
 def main(words: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -272,9 +294,17 @@ def main(words: Sequence[str] = ()) -> int:
         "--what", nargs="+", choices=("train", "generate", "int8", "products", "ctranslate2"),
         default=["train", "generate"], help="ctranslate2 has to be installed to be compared with",
     )  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=7, help="at least 5 (default: %(default)s)")
+    parser.add_argument(
+        "--residual", choices=("pre", "post", "resdual"), default="pre",
+        help="what generates on this side: pre, with which both find the same (%(default)s), or "
+        "another kind, whose hypotheses are its own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", type=positive, default=7, help="5 or more for figures (default: %(default)s)"
+    )
     add_options(parser)
     arguments = parser.parse_args(words or None)
+    check(parser, arguments)
     torch.set_num_threads(arguments.threads)
     here = machine(arguments.threads)
     print(json.dumps(here), "seconds of ours, of the other side, ours over theirs", sep="\n")

@@ -7,7 +7,7 @@ import re
 import statistics
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -15,6 +15,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch import nn
 
 import resdual_fairseq
+from resdual_fairseq import native
 
 OURS, HOST = "resdual_transformer", "transformer"
 PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
@@ -91,11 +92,27 @@ def summary(pairs: Sequence[Tuple[float, float]], unit: str) -> Dict[str, Any]:
     }
 
 
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+positive.__name__ = "number of 1 or more"
+
+
+def check_out(parser: argparse.ArgumentParser, out: Optional[Path]) -> None:
+    """End where the figures could not be written."""
+    if out is not None and not out.absolute().parent.is_dir():
+        parser.error(f"--out {out}: there is no folder {out.absolute().parent}")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What every benchmark can be told."""
     parser.add_argument("--sizes", nargs="+", type=size, default=list(SIZES), metavar="N+MxWIDTH")
-    parser.add_argument("--words", type=int, default=8000, help="of the dictionary")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--words", type=positive, default=8000, help="of the dictionary")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
 
 
@@ -118,6 +135,7 @@ def machine(threads: int) -> Dict[str, Any]:
         "threads": threads,
         "torch": torch.__version__,
         "resdual_fairseq": resdual_fairseq.__version__,
+        "compiled_library": native.loaded() is not None,
     }
 
 

@@ -35,8 +35,10 @@ from benchmark_models import (
     add_options,
     batch,
     build,
+    check_out,
     machine,
     options_of,
+    positive,
     summary,
     write,
 )
@@ -200,14 +202,17 @@ def main(words: Sequence[str] = ()) -> int:
     parser.add_argument(
         "--what", nargs="+", choices=("training", "import"), default=["training", "import"]
     )
-    parser.add_argument("--rounds", type=int, default=5, help="at least 5 (default: %(default)s)")
-    parser.add_argument("--sentences", type=int, default=32, help="of a batch (%(default)s)")
-    parser.add_argument("--length", type=int, default=24, help="of a sentence (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=positive, default=5, help="at least 5 (default: %(default)s)"
+    )
+    parser.add_argument("--sentences", type=positive, default=32, help="of a batch (%(default)s)")
+    parser.add_argument("--length", type=positive, default=24, help="of a sentence (%(default)s)")
     parser.add_argument("--heap", action="store_true", help="count the holes of glibc's heap, too")
     add_options(parser)
     arguments = parser.parse_args(words or None)
     if not os.access("/proc/self/clear_refs", os.W_OK):
         parser.error("the peak of a process cannot be reset here: Linux's /proc is needed")
+    check_out(parser, arguments.out)
     here = machine(arguments.threads)
     print(json.dumps(here), "ours, the other side, ours over theirs", sep="\n", flush=True)
     try:

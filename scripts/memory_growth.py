@@ -21,6 +21,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from memory import MIB, resident
 
 PAD = 1
+SETTLED = 1000
+"""Updates or sentences after which a process has all that it needs."""
 SAMPLES = 200
 VALIDATE_EVERY = 50
 KIB = 1024
@@ -136,6 +138,8 @@ def main(words: Sequence[str] = ()) -> int:
     parser.add_argument("--words", type=int, default=1000, help="of the dictionary")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args(words or None)
+    if min(arguments.updates, arguments.sentences) < 0:
+        parser.error("--updates and --sentences are numbers of 0 or more")
     for name, least in (("updates", 4), ("sentences", 4 * arguments.rows)):
         if 0 < getattr(arguments, name) < least:
             parser.error(f"--{name} is too small for a line to be fitted: {least} or more, or 0")
@@ -148,6 +152,8 @@ def main(words: Sequence[str] = ()) -> int:
         if amount > 0:
             found = growth(name, work(arguments), amount) / KIB
             verdict = "GROWS" if found > arguments.limit else "within the limit"
+            if amount < SETTLED:
+                print(f"(fewer than {SETTLED}: what is loaded at first may still show)")
             print(f"{found:+.3f} KiB per {unit}, limit {arguments.limit:g}: {verdict}", flush=True)
             grown |= found > arguments.limit
     return int(grown)

@@ -1,12 +1,13 @@
 """Where the compiled library may compute in a model's place, and the weights it then takes."""
 
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from ..attention import can_fuse, is_plain
+from ..attention import can_fuse, is_plain, is_plainly_called
+from ..layers import members
 from ..residual import PostLN, PreLN, ResiDual
 from .library import fingerprint, loaded
 from .structures import ACTIVATIONS, Packed, PackedStack
@@ -32,12 +33,6 @@ def usable(like: Tensor) -> bool:
 
 DECISIVE = ("forward", "training", "eps", "s", "activation_fn", "num_heads")
 """What a module's own attributes may say of the sums that it computes."""
-
-
-def is_plainly_called(module: nn.Module) -> bool:
-    """Whether calling a module computes what its class says, in evaluation."""
-    replaced = "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks
-    return not (replaced or module.training)
 
 
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
@@ -111,7 +106,8 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
     """
 
     def make(layers: Any) -> Optional[PackedStack]:
-        return PackedStack(list(layers), stack.int8) if suit(layers) else None
+        found = members(layers)
+        return PackedStack(found, stack.int8) if suit(found) else None
 
     look_again(stack.layers)
     return while_unchanged(stack.layers, stack.int8, make)
@@ -127,7 +123,7 @@ def packed_projection(projection: nn.Module, int8: bool) -> Optional[Packed]:
     return while_unchanged(projection, int8, make)
 
 
-def suit(layers: Any) -> bool:
+def suit(layers: Sequence[Any]) -> bool:
     return len({sizes(layer) for layer in layers}) == 1 and all(
         known(layer, getattr(layer, "encoder_attn", None)) for layer in layers
     )

@@ -5,6 +5,7 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..layers import draw_as_layers_do, members
 from . import library
 from .library import address
 from .rules import packed_projection, packed_stack, usable
@@ -128,11 +129,12 @@ def encoded(encoder: Any, x: Tensor, padding: Optional[Tensor]) -> Optional[Tens
         x: embeddings, T x B x C.
         padding: B x T, True where attention is kept from, or None.
     """
-    if encoder.training or not usable(x) or any(drops(layer) for layer in encoder.layers):
+    if encoder.training or not usable(x) or any(drops(layer) for layer in members(encoder.layers)):
         return None
     packed = packed_stack(encoder)
     if packed is None:
         return None
+    draw_as_layers_do(encoder.layers)
     x, d = encoder.layer_norm.start(x.transpose(0, 1))
     x = x.clone(memory_format=torch.contiguous_format)
     d = None if d is None else d.contiguous()

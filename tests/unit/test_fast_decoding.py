@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 import torch
+from fairseq.search import Sampling
 from fairseq.sequence_generator import SequenceGenerator
 from helpers.models import EOS, KINDS, PAD, let_sentences_end, sample, stirred
 from helpers.processors import PROCESSORS, computing_as
@@ -65,14 +66,14 @@ def search(models: List[nn.Module], **options: Any) -> Hypotheses:
     return generator.generate(models, sample(), prefix_tokens=prefix)
 
 
-def assert_same_hypotheses(ours: Hypotheses, theirs: Hypotheses) -> None:
+def assert_same_hypotheses(ours: Hypotheses, theirs: Hypotheses, close: float = 1e-5) -> None:
     assert len(ours) == len(theirs) == 3
     for beams, other_beams in zip(ours, theirs):
         assert len(beams) == len(other_beams)
         for beam, other in zip(beams, other_beams):
             assert beam["tokens"].tolist() == other["tokens"].tolist()
             for key in ("positional_scores", "attention"):
-                torch.testing.assert_close(beam[key], other[key], rtol=1e-5, atol=1e-5)
+                torch.testing.assert_close(beam[key], other[key], rtol=close, atol=close)
 
 
 def both_ways(
@@ -95,6 +96,28 @@ def test_searches_find_the_same(
 ) -> None:
     model = ready(residual=kind, **OPTIONS[name])
     assert_same_hypotheses(*both_ways([model], monkeypatch, taken, **SEARCHES[how]))
+
+
+@pytest.mark.parametrize("layerdrop", [0.0, 0.4])
+def test_sampling_with_a_seed(
+    layerdrop: float, monkeypatch: pytest.MonkeyPatch, taken: List[int]
+) -> None:
+    """LayerDrop draws random numbers in evaluation, too, from those that sampling draws from."""
+    model = ready(encoder_layerdrop=layerdrop, decoder_layerdrop=layerdrop)
+    strategy = Sampling(model.decoder.dictionary, sampling_topk=5)
+
+    def sampled() -> Hypotheses:
+        torch.manual_seed(7)
+        return search([model], beam_size=3, search_strategy=strategy)
+
+    found = [sampled(), sampled()]
+    assert taken
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    expected = sampled()
+    for hypotheses in found:
+        # Unlikely tokens have scores of which float32 keeps less.
+        assert_same_hypotheses(hypotheses, expected, close=1e-4)
 
 
 def test_finished_sentences_leave(monkeypatch: pytest.MonkeyPatch, taken: List[int]) -> None:

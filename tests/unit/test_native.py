@@ -305,6 +305,10 @@ def test_a_state_dict_of_codes_loads() -> None:
         previous = torch.full((3, 1), EOS)
         logits.append(other.decoder(previous, encoder_out=memory, incremental_state={})[0])
     assert 0 < (logits[0] - logits[1]).abs().max() < 1e-3 * logits[1].abs().max()
+    other.train().eval()  # what was trained on is not what the codes stood for
+    assert not other.encoder.int8 and not other.decoder.int8
+    other.load_state_dict(encoded_state(model.state_dict()))
+    assert other.encoder.int8
     other.load_state_dict(model.state_dict())
     assert not other.encoder.int8 and not other.decoder.int8
 
