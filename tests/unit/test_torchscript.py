@@ -1,6 +1,7 @@
 """Protects TorchScript: model and generator, scripted, saved and loaded, are the eager ones."""
 
 import io
+from argparse import Namespace
 from typing import Any, Dict
 
 import pytest
@@ -52,3 +53,10 @@ def test_scripted_generator() -> None:
         for beam, scripted_beam in zip(beams, scripted_beams):
             assert beam["tokens"].tolist() == scripted_beam["tokens"].tolist()
             assert_close(beam["score"], scripted_beam["score"], tolerance=1e-5)
+
+
+def test_a_model_that_was_prepared_for_inference() -> None:
+    """As from_pretrained does it, with options that hold None where layers want a bool."""
+    model = build(export=True).float().eval()
+    model.prepare_for_inference_(Namespace(generation=Namespace(beam=5, print_alignment=None)))
+    torch.jit.script(model)
