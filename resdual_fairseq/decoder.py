@@ -144,7 +144,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         """Logits (B x T x V) of features (B x T x C); C where the softmax is adaptive."""
         if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
             if not self.training and self.adaptive_softmax is None:
-                logits = native.projected(self.output_projection, self.int8, features)
+                logits = native.projected(self, features)
                 if logits is not None:
                     return logits
         return features if self.adaptive_softmax is not None else self.output_projection(features)

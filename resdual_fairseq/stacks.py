@@ -38,6 +38,14 @@ def hideable(padding: Tensor) -> Tensor:
 class ForgetsPackedWeights:
     """A stack that lets go of its packed weights and its 8 bits, once it is to be trained."""
 
+    prepared = False
+    """Whether fairseq has made the model ready for inference, and refuses to train it."""
+
+    def make_generation_fast_(self: Any, **options: Any) -> None:
+        """Called by fairseq's ``prepare_for_inference_``."""
+        self.prepared = True
+        native.forget(self)
+
     def train(self: Any, mode: bool = True) -> Any:
         if mode:
             native.forget(self)

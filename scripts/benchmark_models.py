@@ -104,6 +104,8 @@ positive.__name__ = "number of 1 or more"
 
 def check_out(parser: argparse.ArgumentParser, out: Optional[Path]) -> None:
     """End where the figures could not be written."""
+    if out is not None and out.is_dir():
+        parser.error(f"--out {out} is a folder; give a file")
     if out is not None and not out.absolute().parent.is_dir():
         parser.error(f"--out {out}: there is no folder {out.absolute().parent}")
 

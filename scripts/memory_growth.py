@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
-from benchmark_models import EOS, OURS, Task, build, machine, options_of, size
+from benchmark_models import EOS, OURS, Task, build, machine, options_of, positive, size
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.optim.adam import Adam
 from fairseq.sequence_generator import SequenceGenerator
@@ -133,10 +133,10 @@ def main(words: Sequence[str] = ()) -> int:
         help="what memory may grow by, per update and per sentence (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--size", type=size, default="2+2x64", metavar="N+MxWIDTH")
-    parser.add_argument("--rows", type=int, default=16, help="most sentences of a batch")
-    parser.add_argument("--longest", type=int, default=30, help="most tokens of a sentence")
-    parser.add_argument("--words", type=int, default=1000, help="of the dictionary")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rows", type=positive, default=16, help="most sentences of a batch")
+    parser.add_argument("--longest", type=positive, default=30, help="most tokens of a sentence")
+    parser.add_argument("--words", type=positive, default=1000, help="of the dictionary")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     arguments = parser.parse_args(words or None)
     if min(arguments.updates, arguments.sentences) < 0:
         parser.error("--updates and --sentences are numbers of 0 or more")
@@ -151,9 +151,10 @@ def main(words: Sequence[str] = ()) -> int:
         amount = getattr(arguments, name)
         if amount > 0:
             found = growth(name, work(arguments), amount) / KIB
-            verdict = "GROWS" if found > arguments.limit else "within the limit"
-            if amount < SETTLED:
-                print(f"(fewer than {SETTLED}: what is loaded at first may still show)")
+            grows = found > arguments.limit
+            verdict = "GROWS" if grows else "within the limit"
+            if grows and amount < SETTLED:
+                verdict = f"over it, but with fewer than {SETTLED} what is loaded at first shows"
             print(f"{found:+.3f} KiB per {unit}, limit {arguments.limit:g}: {verdict}", flush=True)
             grown |= found > arguments.limit
     return int(grown)

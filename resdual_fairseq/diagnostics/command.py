@@ -1,6 +1,7 @@
 """The command `resdual-diagnose`: options, order of work, and what is written."""
 
 import argparse
+import logging
 import os
 import sys
 from functools import partial
@@ -127,6 +128,8 @@ def device(text: str) -> str:
     """A device that is there."""
     try:
         torch.empty(0, device=text)
+        if torch.device(text).type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{text} cannot compute")
     except (RuntimeError, AssertionError) as error:
         raise argparse.ArgumentTypeError(
             f"{text} is no device that torch finds here; leave --device out, or give cpu"
@@ -266,13 +269,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_args(words)
     command = f"{PROGRAM} {' '.join(words)}  (resdual_fairseq {__version__})"
+    for chatty in ("fairseq", "matplotlib", "PIL"):  # fairseq opens the root logger to everything
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    finished = False
     try:
         check_extras()
         finished = work(args, command)
     except (ResDualError, OSError) as error:
         sys.exit(f"{PROGRAM}: error: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        print(file=sys.stderr)
     if not finished:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,5 @@
 """A data-bin's translation task, and the batches that every model is measured on."""
 
-import logging
 from argparse import Namespace
 from itertools import islice
 from pathlib import Path
@@ -32,8 +31,6 @@ def open_task(
     check_split([Path(folder) for folder in split_paths(data)], split, "name another --split")
     if (source_lang is None) != (target_lang is None):
         raise ResDualError("give both --source-lang and --target-lang, or neither")
-    for chatty in ("fairseq", "matplotlib", "PIL"):  # fairseq opens the root logger to everything
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.
     cfg = TranslationConfig(
         data=data,

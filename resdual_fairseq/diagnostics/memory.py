@@ -1,6 +1,8 @@
 """How much memory a measurement takes, told before it is taken."""
 
 import os
+import resource
+import sys
 from argparse import Namespace
 from typing import Any, Dict, Iterable
 
@@ -58,9 +60,26 @@ def largest(batches: Iterable[Dict[str, Any]]) -> int:
 
 
 def available(device: str) -> int:
-    """Bytes that are free on the device, or on this machine for ``cpu``."""
+    """Bytes that are free on the device; on ``cpu`` also within this process's limit."""
     if device != "cpu":
         return torch.cuda.mem_get_info(device)[0]
+    return min(free_here(), left_to_process())
+
+
+def left_to_process() -> int:
+    """Bytes of addresses that ``ulimit -v`` leaves, where there is such a limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            return limit - int(stream.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return limit
+
+
+def free_here() -> int:
+    """Bytes that are free on this machine."""
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:
             line = next(line for line in stream if line.startswith("MemAvailable"))

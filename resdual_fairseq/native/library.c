@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "room.h"
 
@@ -70,27 +71,41 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
          (l, a, rows, out, codes))
 
-struct matrix { /* or a vector, with one row */
-    const uint32_t *numbers;
-    int64_t rows, columns;
+struct numbers { /* of 32 bits */
+    const uint32_t *at;
+    int64_t count, step;
 };
 
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
 
-/* A number that is another when a row or a column of a matrix is: it has seen one number of each. */
-uint64_t resdual_fingerprint(const struct matrix *matrices, long number)
+/* A checksum of every `step`-th number; of all in four parts that do not wait for one another. */
+static uint64_t checksum(struct numbers n)
 {
-    uint64_t print = number;
-    for (const struct matrix *m = matrices; m < matrices + number; m++) {
-        const long most = m->rows > m->columns ? m->rows : m->columns;
-        for (long i = 0, row = 0, column = 0; i < most; i++) {
-            print = (print ^ m->numbers[row * m->columns + column]) * 0x9E3779B97F4A7C15u;
-            print ^= print >> 32;
-            if (++row == m->rows) row = 0;
-            if (++column == m->columns) column = 0;
+    const uint64_t prime = 0x9E3779B97F4A7C15u;
+    uint64_t parts[4] = {1, 2, 3, 4};
+    int64_t i = 0;
+    for (; n.step == 1 && i + 8 <= n.count; i += 8)
+        for (int part = 0; part < 4; part++) {
+            uint64_t two;
+            memcpy(&two, n.at + i + 2 * part, sizeof two);
+            parts[part] = (parts[part] ^ two) * prime;
+            parts[part] ^= parts[part] >> 29;
         }
+    for (; i < n.count; i += n.step) {
+        parts[0] = (parts[0] ^ n.at[i]) * prime;
+        parts[0] ^= parts[0] >> 29;
     }
+    for (int part = 1; part < 4; part++) parts[0] = (parts[0] ^ parts[part]) * prime;
+    return parts[0] ^ parts[0] >> 32;
+}
+
+/* The same of several arrays, which `threads` share. */
+uint64_t resdual_fingerprint(const struct numbers *arrays, long number, long threads)
+{
+    uint64_t print = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4) reduction(+ : print)
+    for (long i = 0; i < number; i++) print += checksum(arrays[i]) * (2 * (uint64_t)i + 1);
     return print;
 }
 

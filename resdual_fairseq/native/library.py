@@ -50,7 +50,7 @@ def load() -> Optional[Any]:
     library.resdual_linear_scratch.restype = c_size_t
     library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
     library.resdual_scratch.restype = c_size_t
-    library.resdual_fingerprint.argtypes = (c_void_p, c_long)
+    library.resdual_fingerprint.argtypes = (c_void_p, c_long, c_long)
     library.resdual_fingerprint.restype = c_uint64
     for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
         function.restype = None
@@ -147,15 +147,16 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def fingerprint(matrices: Tensor) -> int:
-    """What changes when a row or a column of one of these matrices does.
+def fingerprint(arrays: Tensor) -> int:
+    """A checksum of numbers of 32 bits in these arrays.
 
     Args:
-        matrices: matrices x 3, int64: address of the numbers of 32 bits, rows, columns.
+        arrays: arrays x 3, int64: address, how many numbers, and of how many one is taken.
     """
     lib = load()
     assert lib is not None
-    return int(lib.resdual_fingerprint(matrices.data_ptr(), len(matrices)))
+    threads = max(1, min(torch.get_num_threads(), len(arrays)))
+    return int(lib.resdual_fingerprint(arrays.data_ptr(), len(arrays), threads))
 
 
 def address(tensor: Optional[Tensor]) -> Optional[int]:

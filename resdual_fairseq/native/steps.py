@@ -153,11 +153,11 @@ def drops(layer: Any) -> bool:
     return any(module.apply_during_inference for module in modules)
 
 
-def projected(projection: Any, int8: bool, features: Tensor) -> Optional[Tensor]:
-    """The logits of one step, rows x 1 x V, where the library computes this projection."""
+def projected(decoder: Any, features: Tensor) -> Optional[Tensor]:
+    """The logits of one step, rows x 1 x V, where the library computes a decoder's projection."""
     if features.size(1) != 1 or not usable(features):
         return None
-    packed = packed_projection(projection, int8)
+    packed = packed_projection(decoder.output_projection, decoder)
     if packed is None:
         return None
     logits = features.new_empty(features.size(0), packed.structure.outputs)

@@ -128,7 +128,7 @@ class PackedStack:
             self.layers,
             len(layers),
             first.embed_dim,
-            first.fc1.out_features,
+            first.fc1.weight.size(0),
             first.self_attn.num_heads,
             ACTIVATIONS[first.activation_fn],
             getattr(first, "encoder_attn", None) is not None,

@@ -95,7 +95,7 @@ def interrupt(words: List[str], out: Path) -> int:
 def test_ctrl_c_keeps_what_was_measured_and_the_command_goes_on(
     reversal: Path, tmp_path: Path
 ) -> None:
-    options = ("--depths", 2, 8, 9, "--residual", "post", "resdual")
+    options = ("--depths", 2, 40, 41, "--residual", "post", "resdual")
     words = init_command(reversal, tmp_path / "broken", *options)
     assert interrupt(words, tmp_path / "broken") == 130
     kept = json.loads((tmp_path / "broken" / "settings.json").read_text())["measured"]

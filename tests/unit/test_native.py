@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -166,6 +167,11 @@ EDITS: Dict[str, Any] = {
     "pruned": lambda layer: layer.fc1.weight.data.masked_fill_(layer.fc1.weight.abs() < 0.3, 0),
     "one row": lambda layer: layer.fc1.weight.data[5].add_(1),
     "one column": lambda layer: layer.fc2.weight.data[:, 9].add_(torch.arange(8.0)),
+    "one number": lambda layer: layer.fc1.weight.data[4, 2:3].add_(1),
+    "transposed": lambda layer: setattr(
+        layer.self_attn.q_proj.weight, "data", layer.self_attn.q_proj.weight.data.t()
+    ),
+    "wider": lambda layer: widen(layer, 300),
     "one bias": lambda layer: layer.fc1.bias.data[3].add_(1),
     "norm": lambda layer: setattr(layer.final_layer_norm, "eps", 0.5),
     "scale": lambda layer: setattr(layer.final_layer_norm, "s", 3.0),
@@ -180,6 +186,30 @@ def narrow(layer: Any, inner: int) -> None:
     layer.fc1.weight.data = layer.fc1.weight.data[:inner]
     layer.fc1.bias.data = layer.fc1.bias.data[:inner]
     layer.fc2.weight.data = layer.fc2.weight.data[:, :inner].contiguous()
+
+
+def widen(layer: Any, more: int) -> None:
+    """Add feed-forward units, and leave out_features as it was."""
+    width = layer.fc1.weight.size(1)
+    for parameter, shape, dim in (
+        (layer.fc1.weight, (more, width), 0),
+        (layer.fc1.bias, (more,), 0),
+        (layer.fc2.weight, (width, more), 1),
+    ):
+        parameter.data = torch.cat([parameter.data, torch.randn(shape)], dim=dim)
+
+
+def test_all_layers_wider_than_they_say() -> None:
+    model = stirred().float().eval()
+    for layer in model.encoder.layers:
+        widen(layer, 2000)
+    tokens = sample()["net_input"]["src_tokens"]
+    first, again = (model.encoder(tokens)["encoder_out"][0] for _ in range(2))
+    assert first.isfinite().all() and torch.equal(first, again)
+    packed = rules.packed_stack(model.encoder)
+    assert packed is not None and packed.structure.inner == model.encoder.layers[0].fc2.weight.size(
+        1
+    )
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -200,6 +230,26 @@ def test_it_notices_what_is_edited_by_hand(edit: str, monkeypatch: pytest.Monkey
     after, expected = both()
     assert_close(after, expected, 2e-5)
     assert not torch.allclose(before, after, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows,columns", [(512, 2048), (2048, 512), (256, 256), (8000, 128)])
+def test_some_numbers_are_of_every_row_and_column(rows: int, columns: int) -> None:
+    """Those by which a model that is prepared for inference notices other weights."""
+    places = range(0, rows * columns, rules.step_of(torch.Size([rows, columns])))
+    assert {place % columns for place in places} == set(range(columns))
+    assert {place // columns for place in places} == set(range(rows))
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_prepared_model_follows_its_weights(prepared: bool) -> None:
+    model = stirred().float().eval()
+    if prepared:
+        model.prepare_for_inference_(Namespace(generation=Namespace(beam=5, print_alignment=None)))
+    assert model.encoder.prepared == model.decoder.prepared == prepared
+    tokens = sample()["net_input"]["src_tokens"]
+    before = model.encoder(tokens)["encoder_out"][0]
+    model.encoder.layers[0].fc1.weight.data.mul_(1.5)
+    assert not torch.allclose(before, model.encoder(tokens)["encoder_out"][0], atol=1e-3)
 
 
 def test_a_search_notices_an_output_projection_that_was_edited() -> None:
