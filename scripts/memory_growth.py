@@ -154,7 +154,7 @@ def main(words: Sequence[str] = ()) -> int:
             grows = found > arguments.limit
             verdict = "GROWS" if grows else "within the limit"
             if grows and amount < SETTLED:
-                verdict = f"over it, but with fewer than {SETTLED} what is loaded at first shows"
+                verdict += f" (with fewer than {SETTLED}, what is loaded at first may be all)"
             print(f"{found:+.3f} KiB per {unit}, limit {arguments.limit:g}: {verdict}", flush=True)
             grown |= found > arguments.limit
     return int(grown)

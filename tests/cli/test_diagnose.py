@@ -78,8 +78,10 @@ def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> 
 def interrupt(words: List[str], out: Path) -> int:
     """Press Ctrl-C once a model is measured; the exit status."""
     process = subprocess.Popen(
-        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # Programs that a shell starts in the background are deaf to it, and so are theirs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 300
     while not (out / "settings.json").exists():
         assert process.poll() is None, "it ended before it could be interrupted"
