@@ -16,6 +16,7 @@ from torch import nn
 
 import resdual_fairseq
 from resdual_fairseq import native
+from resdual_fairseq.diagnostics.command import positive
 
 OURS, HOST = "resdual_transformer", "transformer"
 PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
@@ -90,16 +91,6 @@ def summary(pairs: Sequence[Tuple[float, float]], unit: str) -> Dict[str, Any]:
         "most": max(ratios),
         "rounds": len(pairs),
     }
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-positive.__name__ = "number of 1 or more"
 
 
 def check_out(parser: argparse.ArgumentParser, out: Optional[Path]) -> None:

@@ -37,6 +37,7 @@ CALLS = {
     "encode": "encoder's stack",
     "decode": "decoder's stack",
     "linear": "output projection, memory's keys and values",
+    "fingerprint": "whether weights have changed",
 }
 
 

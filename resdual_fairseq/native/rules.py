@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..attention import can_fuse, is_plain, is_plainly_called
 from ..layers import members
 from ..residual import PostLN, PreLN, ResiDual
-from .library import fingerprint, loaded
+from . import library
 from .structures import ACTIVATIONS, Packed, PackedStack
 
 KNOWN = (PostLN, PreLN, ResiDual)
@@ -20,7 +20,7 @@ kept: "WeakKeyDictionary[nn.Module, Kept]" = WeakKeyDictionary()
 def usable(like: Tensor) -> bool:
     """Whether the library is there, and made for tensors like this one, here and now."""
     return (
-        loaded() is not None
+        library.loaded() is not None
         and type(like) in (Tensor, nn.Parameter)  # none that only stands for one, as in an export
         and like.dtype == torch.float32
         and like.device.type == "cpu"
@@ -76,7 +76,7 @@ class Kept(NamedTuple):
     fairseq's optimizers change weights through ``.data``, which no version tells: hence
     ``content``, the checksum of the numbers in ``arrays``: of all, until the model is prepared for
     inference, after which fairseq refuses to train it. Then some are enough that changed rows and
-    columns do not escape; to read all took up to a fifth of the time of one sentence.
+    columns do not escape, for reading all would be a good part of one sentence's time.
     """
 
     state: Any
@@ -91,14 +91,14 @@ def while_unchanged(module: nn.Module, stack: Any, make: Callable[[nn.Module], A
     known = kept.get(module)
     if known is None or known.state != state:
         arrays = arrays_of(module, stack.prepared)
-        known = kept[module] = Kept(state, arrays, fingerprint(arrays), make(module))
+        known = kept[module] = Kept(state, arrays, library.fingerprint(arrays), make(module))
     return known.value
 
 
 def look_again(module: Optional[nn.Module]) -> None:
     """Drop what was made of a module whose weights are others now; called as a search begins."""
     known = None if module is None else kept.get(module)
-    if known is not None and known.content != fingerprint(known.arrays):
+    if known is not None and known.content != library.fingerprint(known.arrays):
         del kept[module]
 
 
