@@ -7,6 +7,7 @@ from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from torch import Tensor, nn
 
 from . import decoding, native
+from .encoder_output import memory_of
 from .layers import (
     DECODER_BLOCKS,
     IncrementalState,
@@ -78,12 +79,6 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         Returns:
             features B x T x C; ``attn`` (B x T x S or None) and ``inner_states`` (T x B x C each).
         """
-        memory: Optional[Tensor] = None
-        memory_mask: Optional[Tensor] = None
-        if encoder_out is not None and len(encoder_out["encoder_out"]) > 0:
-            memory = encoder_out["encoder_out"][0]
-        if encoder_out is not None and len(encoder_out["encoder_padding_mask"]) > 0:
-            memory_mask = encoder_out["encoder_padding_mask"][0]
         attention_asked = alignment_layer is not None
         if alignment_layer is None:
             alignment_layer = self.num_layers - 1
@@ -91,13 +86,19 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         x, padding_mask = self.embed(prev_output_tokens, incremental_state)
         if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
             if incremental_state is not None:
-                steps = self.steps(incremental_state, memory, memory_mask, alignment_layer, x)
+                steps = self.steps(incremental_state, encoder_out, alignment_layer, x)
                 if steps is not None:
                     draw_as_layers_do(self.layers)
                     if not attention_asked and not self.layers[alignment_layer].need_attn:
                         alignment_layer = -1  # fairseq's prepare_for_inference_ knows of no reader
                     y, states, weights = steps.step(x, padding_mask, alignment_layer)
                     return self.output(y, [x, *states], weights, alignment_heads)
+        memory: Optional[Tensor] = None
+        memory_mask: Optional[Tensor] = None
+        if encoder_out is not None and len(encoder_out["encoder_out"]) > 0:
+            memory = encoder_out["encoder_out"][0]
+        if encoder_out is not None and len(encoder_out["encoder_padding_mask"]) > 0:
+            memory_mask = encoder_out["encoder_padding_mask"][0]
         future_mask: Optional[Tensor] = None
         if incremental_state is None and not full_context_alignment:
             future_mask = self.buffered_future_mask(x)
@@ -153,8 +154,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
     def steps(
         self,
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
-        memory: Optional[Tensor],
-        memory_mask: Optional[Tensor],
+        encoder_out: Optional[Dict[str, List[Tensor]]],
         alignment_layer: int,
         x: Tensor,
     ) -> Any:
@@ -163,9 +163,9 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         if kept is None:
             steps: Any = None
             native.look_again(getattr(self, "output_projection", None))
+            memory = memory_of(encoder_out)
             if decoding.applies(self, memory, alignment_layer):
-                steps = native.steps(self, memory, memory_mask, x)
-                steps = steps or decoding.Steps(self, memory, memory_mask)
+                steps = native.steps(self, memory, x) or decoding.Steps(self, memory)
             kept = {"steps": steps}
             self.set_incremental_state(incremental_state, "steps", kept)
         return kept["steps"]

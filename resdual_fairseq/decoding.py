@@ -16,17 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .attention import additive_mask, can_fuse, is_plain, is_plainly_called
+from .encoder_output import Memory
 from .layers import ResDualDecoderLayer, members
 
 STRIDE = 32
 
 
-def applies(decoder: Any, memory: Optional[Tensor], alignment_layer: int) -> bool:
+def applies(decoder: Any, memory: Optional[Memory], alignment_layer: int) -> bool:
     """Whether every layer of a decoder can take these steps.
 
     Args:
         decoder: a ``ResDualDecoder``.
-        memory: the encoder's output, S x rows x C_enc, or None.
+        memory: the encoder's output, or None.
         alignment_layer: whose cross-attention is asked for.
     """
     return (
@@ -39,7 +40,7 @@ def applies(decoder: Any, memory: Optional[Tensor], alignment_layer: int) -> boo
     )
 
 
-def is_plain_layer(layer: Any, memory: Optional[Tensor]) -> bool:
+def is_plain_layer(layer: Any, memory: Any) -> bool:
     cross = layer.encoder_attn
     return (
         type(layer) is ResDualDecoderLayer
@@ -63,13 +64,10 @@ class Steps:
 
     Args:
         decoder: a ``ResDualDecoder`` to which :func:`applies` applies.
-        memory: the encoder's output, S x rows x C_enc, or None.
-        memory_padding: rows x S, True at padding, or None.
+        memory: the encoder's output, or None.
     """
 
-    def __init__(
-        self, decoder: Any, memory: Optional[Tensor], memory_padding: Optional[Tensor]
-    ) -> None:
+    def __init__(self, decoder: Any, memory: Optional[Memory]) -> None:
         self.layers: List[Any] = members(decoder.layers)
         self.around_stack = decoder.layer_norm
         self.heads: int = self.layers[0].self_attn.num_heads
@@ -83,22 +81,19 @@ class Steps:
         self.memory: List[Tuple[Tensor, Tensor]] = []
         self.memory_mask: Optional[Tensor] = None
         if memory is not None:
-            self.look_at(memory, memory_padding)
+            self.look_at(memory)
 
-    def look_at(self, memory: Tensor, padding: Optional[Tensor]) -> None:
+    def look_at(self, memory: Memory) -> None:
         """Compute the keys and values of the encoder's output, one for all beams of a sentence."""
         cross = [layer.encoder_attn for layer in self.layers]
-        beam = getattr(cross[0], "beam_size", 1)
-        if memory.size(1) % beam == 0:
-            self.beam = beam
-        memory = memory[:, :: self.beam]
+        memory, self.beam = memory.by_beams()
         weight, bias = pack(*(p for a in cross for p in (a.k_proj, a.v_proj)))
-        both = F.linear(memory, weight, bias)
+        both = F.linear(memory.output, weight, bias)
         # S x B x (layers, 2, heads, C/heads) to (layers, 2) x B x heads x S x C/heads
         both = both.unflatten(-1, (len(cross), 2, self.heads, -1)).permute(2, 3, 1, 4, 0, 5)
         self.memory = [(keys, values) for keys, values in both.contiguous()]
-        if padding is not None and bool(padding.any()):
-            self.memory_mask = additive_mask(both.dtype, padding[:: self.beam], None)
+        if memory.padding is not None:
+            self.memory_mask = additive_mask(both.dtype, memory.padding, None)
 
     def step(
         self, x: Tensor, padding: Optional[Tensor], alignment_layer: int

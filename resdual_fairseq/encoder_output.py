@@ -1,11 +1,13 @@
 """The encoder's output in another order of sentences, made when somebody reads it.
 
-A beam search puts the encoder's output into the beams' new order after every token, and nobody
-looks at it again once the decoder keeps the keys and values that it computed from it.
+A beam search repeats the encoder's output for every beam, and puts it into the beams' new order
+after every token. A decoder that keeps keys and values needs neither: it computes them from the
+output as the encoder left it, once a sentence (``memory_of``), and does not look at it again.
 """
 
-from typing import Any, Callable, Dict, Iterator, List, Mapping
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
+import torch
 from torch import Tensor
 
 Output = Mapping[str, List[Tensor]]
@@ -46,3 +48,46 @@ class ReorderedOutput(Mapping[str, List[Tensor]]):
 
     def __len__(self) -> int:
         return len(self.whole())
+
+
+class Memory(NamedTuple):
+    """What a decoder's rows attend to, each sentence once.
+
+    Attributes:
+        output: the encoder's, S x sentences x C_enc.
+        padding: sentences x S, True at padding; None where there is none.
+        sentences: which of the sentences each row attends to; None: row i to sentence i.
+    """
+
+    output: Tensor
+    padding: Optional[Tensor]
+    sentences: Optional[Tensor]
+
+    def by_beams(self) -> Tuple["Memory", int]:
+        """The same with as many rows, one after another, for each sentence; and how many."""
+        if self.sentences is None:
+            return self, 1
+        count = self.output.size(1)
+        beam = self.sentences.numel() // count
+        if torch.equal(self.sentences, each(count, beam).to(self.sentences)):
+            return self, beam
+        padding = None if self.padding is None else self.padding.index_select(0, self.sentences)
+        return Memory(self.output.index_select(1, self.sentences), padding, None), 1
+
+
+def each(count: int, times: int) -> Tensor:
+    """0, 0, ..., 1, 1, ...: each of so many numbers so many times."""
+    return torch.arange(count).repeat_interleave(times)
+
+
+def memory_of(encoder_out: Optional[Output]) -> Optional[Memory]:
+    """What there is to attend to in fairseq's encoder output, or in a view of it."""
+    sentences: Optional[Tensor] = None
+    if isinstance(encoder_out, ReorderedOutput):
+        sentences = encoder_out.order
+        encoder_out = encoder_out.output
+    if encoder_out is None or not encoder_out["encoder_out"]:
+        return None
+    masks = encoder_out["encoder_padding_mask"]
+    padding = masks[0] if masks and bool(masks[0].any()) else None
+    return Memory(encoder_out["encoder_out"][0], padding, sentences)

@@ -141,7 +141,7 @@ class GivenSteps(decoding.Steps):
     """One step whose keys and values are given, and handed on, in place of being kept."""
 
     def __init__(self, decoder: Any, past: Tensor, memory: Tensor, memory_padding: Tensor) -> None:
-        super().__init__(decoder, None, None)
+        super().__init__(decoder, None)
         self.given = past
         self.grown: List[Tensor] = []
         self.memory = [(layer[0], layer[1]) for layer in memory]

@@ -3,7 +3,7 @@
 #include "vectors.h"
 
 #define FEW 24   /* rows that the caches hold whole */
-#define DEEP 256 /* inputs of many rows that they hold at a time */
+#define DEEP 512 /* inputs of many rows that they hold at a time */
 
 /* A tile's share of a product: some of the inputs, for `rows` (a constant, at most TILE) rows. */
 struct share {

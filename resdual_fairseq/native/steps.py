@@ -5,6 +5,7 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
 from . import library
 from .library import address
@@ -21,52 +22,82 @@ class NativeSteps:
     Args:
         decoder: a ``ResDualDecoder`` to which ``decoding.applies`` applies.
         packed: the weights of its layers.
-        memory: the encoder's output, S x rows x C_enc, or None.
-        memory_padding: rows x S, True at padding, or None.
+        memory: the encoder's output, or None.
     """
 
-    def __init__(
-        self,
-        decoder: Any,
-        packed: PackedStack,
-        memory: Optional[Tensor],
-        memory_padding: Optional[Tensor],
-    ) -> None:
+    def __init__(self, decoder: Any, packed: PackedStack, memory: Optional[Memory]) -> None:
         self.around_stack = decoder.layer_norm
         self.packed = packed
         self.past: List[Tensor] = []
         self.ancestors: Optional[Tensor] = None
         self.sentences: Optional[Tensor] = None
+        self.beam = 1
         self.memory: Optional[Tensor] = None
         self.memory_padding: Optional[Tensor] = None
         if memory is not None:
-            beam = getattr(decoder.layers[0].encoder_attn, "beam_size", 1)
-            self.look_at(beam, memory, memory_padding)
+            self.look_at(memory)
 
-    def look_at(self, beam: int, memory: Tensor, padding: Optional[Tensor]) -> None:
+    def look_at(self, memory: Memory) -> None:
         """Compute the keys and values of the encoder's output, one for all beams of a sentence."""
-        rows = memory.size(1)
-        beam = beam if rows % beam == 0 else 1
-        self.sentences = torch.arange(rows, dtype=torch.int32).div_(beam, rounding_mode="floor")
-        memory = memory[:, ::beam].transpose(0, 1).contiguous()
+        memory, self.beam = memory.by_beams()
+        output = memory.output.transpose(0, 1).contiguous()
+        self.sentences = each(len(output), self.beam).int()
         width = self.packed.structure.width
-        self.memory = memory.new_empty(len(self.packed.memory), *memory.shape[:2], width)
+        self.memory = output.new_empty(len(self.packed.memory), *output.shape[:2], width)
         for projection, made in zip(self.packed.memory, self.memory):
-            library.linear(projection.structure, memory.flatten(0, 1), made.flatten(0, 1))
-        if padding is not None and bool(padding.any()):
-            assert padding.dtype == torch.bool and padding.shape == (rows, memory.size(1))
-            self.memory_padding = padding[::beam].contiguous()
+            library.linear(projection.structure, output.flatten(0, 1), made.flatten(0, 1))
+        if memory.padding is not None:
+            assert memory.padding.dtype == torch.bool
+            assert memory.padding.shape == output.shape[:2]
+            self.memory_padding = memory.padding.contiguous()
 
     def step(
         self, x: Tensor, padding: Optional[Tensor], alignment_layer: int
     ) -> Tuple[Tensor, List[Tensor], Optional[Tensor]]:
         """Decode one token; see ``decoding.Steps.step``."""
-        x, d = self.around_stack.start(x[0])
+        x = x[0]
+        if self.begins_alike(x, padding):
+            return self.step_of_sentences(x, alignment_layer)
+        self.descend(x.size(0), padding)
+        y, states, attention = self.step_of_rows(x, alignment_layer)
+        return y[None], list(states), attention
+
+    def begins_alike(self, x: Tensor, padding: Optional[Tensor]) -> bool:
+        """Whether this is the first step, with all beams of a sentence alike."""
+        if self.past or self.beam == 1 or padding is not None:
+            return False
+        beams = x.unflatten(0, (-1, self.beam))
+        return torch.equal(beams, beams[:, :1].expand_as(beams))
+
+    def step_of_sentences(
+        self, x: Tensor, alignment_layer: int
+    ) -> Tuple[Tensor, List[Tensor], Optional[Tensor]]:
+        """A step whose beams are alike, computed once a sentence."""
+        assert self.sentences is not None
+        of_rows, count = self.sentences, x.size(0) // self.beam
+        self.sentences = torch.arange(count, dtype=torch.int32)
+        self.descend(count, None)
+        y, states, attention = self.step_of_rows(x[:: self.beam], alignment_layer)
+        self.sentences, self.ancestors = of_rows, of_rows[None]
+        if attention is not None:
+            attention = attention.index_select(1, of_rows)
+        states = states.index_select(2, of_rows)
+        return y.index_select(0, of_rows)[None], list(states), attention
+
+    def step_of_rows(
+        self, x: Tensor, alignment_layer: int
+    ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+        """The library's call for rows x C that descend already.
+
+        Returns:
+            the stack's output rows x C; x after every layer, layers x 1 x rows x C;
+            cross-attention heads x rows x 1 x S, or None.
+        """
+        x, d = self.around_stack.start(x)
         x = x.clone(memory_format=torch.contiguous_format)
         rows, width = x.shape
         stack = self.packed.structure
         self.past.append(x.new_empty(stack.depth, rows, 2, width))
-        self.descend(rows, padding)
         states = x.new_empty(stack.depth, 1, rows, width)
         attention: Optional[Tensor] = None
         search = Search(steps=len(self.past), rows=rows, states=states.data_ptr())
@@ -83,7 +114,7 @@ class NativeSteps:
             search.memory, search.sentences = self.memory.data_ptr(), self.sentences.data_ptr()
             search.memory_padding = address(self.memory_padding)
         library.decode(self.packed, search, x, d)
-        return self.around_stack.close(x, d)[None], list(states), attention
+        return self.around_stack.close(x, d), states, attention
 
     def descend(self, rows: int, padding: Optional[Tensor]) -> None:
         """Let every row see its own newest step, unless that is padding."""
@@ -102,15 +133,12 @@ class NativeSteps:
             self.sentences = self.sentences.index_select(0, order)
 
 
-def steps(
-    decoder: Any, memory: Optional[Tensor], memory_padding: Optional[Tensor], like: Tensor
-) -> Optional[NativeSteps]:
+def steps(decoder: Any, memory: Optional[Memory], like: Tensor) -> Optional[NativeSteps]:
     """The steps of a search, where the library computes what this decoder's layers do.
 
     Args:
         decoder: a ``ResDualDecoder`` to which ``decoding.applies`` applies.
-        memory: the encoder's output, S x rows x C_enc, or None.
-        memory_padding: rows x S, True at padding, or None.
+        memory: the encoder's output, or None.
         like: a tensor of the decoder's dtype and device.
     """
     if not usable(like):
@@ -118,7 +146,7 @@ def steps(
     packed = packed_stack(decoder)
     if packed is None:
         return None
-    return NativeSteps(decoder, packed, memory, memory_padding)
+    return NativeSteps(decoder, packed, memory)
 
 
 def encoded(encoder: Any, x: Tensor, padding: Optional[Tensor]) -> Optional[Tensor]:

@@ -4,16 +4,18 @@ Counts, not times, so that it says the same on every machine. Costs of one layer
 between models of one and of two.
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import pytest
 import torch
+from fairseq.sequence_generator import SequenceGenerator
 from helpers.models import EOS, KINDS, build, sample
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from resdual_fairseq import native
 from resdual_fairseq.attention import WIDEST_JOINED
+from resdual_fairseq.encoder_output import ReorderedOutput
 from resdual_fairseq.native import library
 
 STACKS = ("encoder", "decoder")
@@ -150,3 +152,32 @@ def test_calls_of_a_decoding_step(kind: str, layers: int, monkeypatch: pytest.Mo
             model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)
     assert calls == {"decode": 2, "encode": 0, "linear": 2}
     assert inside_torch.count == 0
+
+
+@torch.no_grad()
+def test_rows_that_a_search_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and values of the memory once a sentence, not once a beam; the first step, too."""
+    if native.loaded() is None:
+        pytest.skip("the library was not compiled: no C compiler where this was installed")
+    model = build(**SIZES).float().eval()
+    products: List[int] = []
+    steps: List[int] = []
+    linear, decode = library.linear, library.decode
+
+    def counted_linear(structure: Any, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        if structure.outputs == SIZES["encoder_embed_dim"]:
+            products.append(x.size(0))
+        return linear(structure, x, out)
+
+    def counted_decode(packed: Any, search: Any, *streams: Any) -> None:
+        steps.append(search.rows)
+        decode(packed, search, *streams)
+
+    monkeypatch.setattr(library, "linear", counted_linear)
+    monkeypatch.setattr(library, "decode", counted_decode)
+    monkeypatch.setattr(ReorderedOutput, "whole", lambda _: pytest.fail("the memory was copied"))
+    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=4, min_len=3)
+    generator.generate([model], sample())
+    sentences, length = sample()["net_input"]["src_tokens"].shape
+    assert products == [sentences * length] * 2
+    assert steps[:2] == [sentences, 4 * sentences]

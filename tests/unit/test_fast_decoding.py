@@ -169,6 +169,34 @@ def test_any_order_of_rows_without_beams(order: List[int], taken: List[int]) -> 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("begin", [[5, 5, 5, 6, 6, 6], [5, 5, 4, 6, 6, 6]])
+@pytest.mark.parametrize("order", [[0, 0, 0, 2, 2, 2], [0, 0, 1, 2, 2, 2], [2, 2, 2, 0, 0, 0]])
+def test_beams_of_a_view_of_the_memory(
+    order: List[int], begin: List[int], taken: List[int]
+) -> None:
+    """Beams that begin alike are computed once; others, and rows of any sentence, apart."""
+    model = ready()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    rows = torch.tensor(order)
+    tokens = torch.tensor([begin, [4, 5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4]]).t()
+    outputs = []
+    for fast in (True, False):
+        torch.set_grad_enabled(not fast)
+        state: Dict[str, Any] = {}
+        found: List[Tensor] = []
+        seen = model.encoder.reorder_encoder_out(memory, rows)
+        for length in (1, 2, 3):
+            y, extra = model.decoder(tokens[:, :length], encoder_out=seen, incremental_state=state)
+            found += [y, extra["attn"][0], *extra["inner_states"]]
+        outputs.append(found)
+        assert bool(taken) is fast
+        del taken[:]
+    for ours, theirs in zip(*outputs):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
 def test_where_it_does_not_apply(taken: List[int]) -> None:
     batch = sample()["net_input"]
     for options in (
