@@ -150,6 +150,20 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
                     return logits
         return features if self.adaptive_softmax is not None else self.output_projection(features)
 
+    def get_normalized_probs(
+        self,
+        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
+        log_probs: bool,
+        sample: Optional[Dict[str, Tensor]] = None,
+    ) -> Tensor:
+        """As fairseq's: B x T x V, probabilities or their logarithms."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if log_probs and self.adaptive_softmax is None:
+                found = native.log_probabilities(net_output[0])
+                if found is not None:
+                    return found
+        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
     @torch.jit.unused
     def steps(
         self,

@@ -2,6 +2,15 @@
 
 from .library import loaded
 from .rules import forget, look_again
-from .steps import NativeSteps, encoded, projected, steps
+from .steps import NativeSteps, encoded, log_probabilities, projected, steps
 
-__all__ = ["NativeSteps", "encoded", "forget", "loaded", "look_again", "projected", "steps"]
+__all__ = [
+    "NativeSteps",
+    "encoded",
+    "forget",
+    "loaded",
+    "log_probabilities",
+    "look_again",
+    "projected",
+    "steps",
+]

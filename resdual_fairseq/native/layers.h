@@ -135,3 +135,9 @@ void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *o
 {
     linear(l, a, rows, 0, out, codes);
 }
+
+/* Log-probabilities of rows x columns. */
+void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out)
+{
+    for (; rows > 0; rows--, a += columns, out += columns) log_softmax(a, columns, out);
+}

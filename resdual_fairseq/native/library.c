@@ -71,6 +71,9 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
          (l, a, rows, out, codes))
 
+FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out),
+         (a, rows, columns, out))
+
 struct numbers { /* of 32 bits */
     const uint32_t *at;
     int64_t count, step;
@@ -154,5 +157,15 @@ void resdual_linear(const struct linear *l, const float *a, long rows, float *ou
         const long first = rows * i / threads, last = rows * (i + 1) / threads;
         linear(l, a + first * l->inputs, last - first, out + first * l->outputs,
                (short *)(scratch + i * room));
+    }
+}
+
+/* The logarithm of the softmax of rows x columns, whose rows `threads` share. */
+void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long i = 0; i < threads; i++) {
+        const long first = rows * i / threads, last = rows * (i + 1) / threads;
+        log_softmax(a + first * columns, last - first, columns, out + first * columns);
     }
 }

@@ -52,8 +52,9 @@ def load() -> Optional[Any]:
     library.resdual_scratch.restype = c_size_t
     library.resdual_fingerprint.argtypes = (c_void_p, c_long, c_long)
     library.resdual_fingerprint.restype = c_uint64
-    for function in (library.resdual_decode, library.resdual_encode, library.resdual_linear):
-        function.restype = None
+    library.resdual_log_softmax.argtypes = (c_void_p, c_long, c_long, c_void_p, c_long)
+    for name in ("decode", "encode", "linear", "log_softmax"):
+        getattr(library, f"resdual_{name}").restype = None
     return library
 
 
@@ -144,6 +145,17 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
         byref(structure), x.data_ptr(), rows, out.data_ptr(),
         scratch.data_ptr(), scratch.size(1), threads,
     )  # fmt: skip
+    return out
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """The logarithm of the softmax of x, rows x columns, as torch's."""
+    lib = load()
+    assert lib is not None
+    assert x.is_contiguous() and x.dtype == torch.float32
+    out = torch.empty_like(x)
+    threads = threads_for(x.size(0))
+    lib.resdual_log_softmax(x.data_ptr(), *x.shape, out.data_ptr(), threads)
     return out
 
 

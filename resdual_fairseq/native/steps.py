@@ -190,3 +190,10 @@ def projected(decoder: Any, features: Tensor) -> Optional[Tensor]:
         return None
     logits = features.new_empty(features.size(0), packed.structure.outputs)
     return library.linear(packed.structure, features[:, 0].contiguous(), logits)[:, None]
+
+
+def log_probabilities(logits: Tensor) -> Optional[Tensor]:
+    """Those of one step, rows x 1 x V, where the library can compute them."""
+    if logits.dim() != 3 or logits.size(1) != 1 or not usable(logits):
+        return None
+    return library.log_softmax(logits[:, 0].contiguous())[:, None]
