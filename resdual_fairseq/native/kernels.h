@@ -6,7 +6,7 @@
 
 /* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. */
 static void linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
-                   short *codes)
+                   void *codes)
 {
     if (l->codes) code_linear(l, a, rows, rectify, out, codes);
     else float_linear(l, a, rows, rectify, out);
@@ -93,16 +93,16 @@ static void log_softmax(const float *a, long n, float *out)
     for (i = 0; i < n; i++) out[i] = a[i] - less;
 }
 
-/* out[c] = the sum over i of weights[i] values[i][c], for `size` columns c from `at` on. */
-static void mix(const float *const *values, const float *weights, long n, long at, long size,
-                float *out)
+/* out[c] = the sum over i of weights[i] rows[i][apart + c], for `size` columns c from `at` on. */
+static void mix(const float *const *rows, long apart, const float *weights, long n, long at,
+                long size, float *out)
 {
     long c = at;
     for (; c + 4 * LANES <= at + size; c += 4 * LANES) {
         vec y0 = {0}, y1 = {0}, y2 = {0}, y3 = {0};
         for (long i = 0; i < n; i++) {
-            if (!values[i]) continue;
-            const float *v = values[i] + c, w = weights[i];
+            if (!rows[i]) continue;
+            const float *v = rows[i] + apart + c, w = weights[i];
             y0 += w * load(v), y1 += w * load(v + LANES);
             y2 += w * load(v + 2 * LANES), y3 += w * load(v + 3 * LANES);
         }
@@ -112,8 +112,8 @@ static void mix(const float *const *values, const float *weights, long n, long a
     for (; c + 2 * LANES <= at + size; c += 2 * LANES) {
         vec y0 = {0}, y1 = {0};
         for (long i = 0; i < n; i++) {
-            if (!values[i]) continue;
-            const float *v = values[i] + c, w = weights[i];
+            if (!rows[i]) continue;
+            const float *v = rows[i] + apart + c, w = weights[i];
             y0 += w * load(v), y1 += w * load(v + LANES);
         }
         *(loose *)(out + c) = y0, *(loose *)(out + c + LANES) = y1;
@@ -121,37 +121,43 @@ static void mix(const float *const *values, const float *weights, long n, long a
     for (; c + LANES <= at + size; c += LANES) {
         vec y = {0};
         for (long i = 0; i < n; i++)
-            if (values[i]) y += weights[i] * load(values[i] + c);
+            if (rows[i]) y += weights[i] * load(rows[i] + apart + c);
         *(loose *)(out + c) = y;
     }
     for (; c < at + size; c++) {
         out[c] = 0;
         for (long i = 0; i < n; i++)
-            if (values[i]) out[c] += weights[i] * values[i][c];
+            if (rows[i]) out[c] += weights[i] * rows[i][apart + c];
     }
 }
 
-/* Attention of one query to n keys (NULL where hidden), every head apart.
+/* Attention of one query to n keys (NULL where hidden), every head apart; each key's value lies
+ * `apart` floats behind it.
  *
  * scores has room for heads x (n + LANES) floats. weights, where asked for, receives those of head
  * h at weights + h * stride.
  */
-static void attend(const float *query, const float *const *keys, const float *const *values, long n,
-                   long width, long heads, float *scores, float *out, float *weights, long stride)
+static void attend(const float *query, const float *const *keys, long apart, long n, long width,
+                   long heads, float *scores, float *out, float *weights, long stride)
 {
     const long size = width / heads, room = n + LANES;
     const float scaling = 1 / __builtin_sqrtf((float)size);
-    for (long i = 0; i < n; i++) {
-        /* The values come from memory while the keys are multiplied. */
-        for (long c = 0; keys[i] && c < width; c += 2 * LANES) __builtin_prefetch(values[i] + c);
-        for (long h = 0; h < heads; h++)
-            scores[h * room + i] = keys[i]
-                                       ? scaling * dot(query + h * size, keys[i] + h * size, size)
-                                       : -__builtin_inff();
+    for (long i = 0; i < n; i += 4) {
+        const float *four[4];
+        for (int k = 0; k < 4; k++) four[k] = i + k < n && keys[i + k] ? keys[i + k] : query;
+        for (long h = 0; h < heads; h++) {
+            const float *const of_head[4] = {four[0] + h * size, four[1] + h * size,
+                                             four[2] + h * size, four[3] + h * size};
+            const quad found = scaling * four_dots(query + h * size, of_head, size);
+            memcpy(scores + h * room + i, &found, sizeof found);
+        }
+        for (int k = 0; k < 4 && i + k < n; k++)
+            for (long h = 0; !keys[i + k] && h < heads; h++)
+                scores[h * room + i + k] = -__builtin_inff();
     }
     for (long h = 0; h < heads; h++) {
         soften(scores + h * room, n);
         if (weights) memcpy(weights + h * stride, scores + h * room, n * sizeof(float));
-        mix(values, scores + h * room, n, h * size, size, out);
+        mix(keys, apart, scores + h * room, n, h * size, size, out);
     }
 }

@@ -42,9 +42,8 @@ static void look_back(const struct stack *s, const struct search *now, long inde
             const long row = now->ancestors[t * now->rows + first + r];
             const float *key = now->past[t] + (index * now->past_rows[t] + row) * 2 * width;
             room.keys[t] = row < 0 ? NULL : key;
-            room.values[t] = row < 0 ? NULL : key + width;
         }
-        attend(room.wide + 3 * r * width, room.keys, room.values, now->steps, width, s->heads,
+        attend(room.wide + 3 * r * width, room.keys, width, now->steps, width, s->heads,
                room.scores, room.narrow + r * width, NULL, 0);
     }
     finish(&l->attention_out, &l->attention, room, rows, x, d);
@@ -63,13 +62,13 @@ static void look_across(const struct stack *s, const struct search *now, long in
         const long sentence = now->sentences[first + r];
         const float *key = now->memory + 2 * index * all + sentence * length * width;
         const unsigned char *padding = now->memory_padding;
-        for (long i = 0; i < length; i++, key += width) {
+        const int another = r == 0 || sentence != now->sentences[first + r - 1];
+        for (long i = 0; another && i < length; i++, key += width) {
             const int hidden = padding && padding[sentence * length + i];
             room.keys[i] = hidden ? NULL : key;
-            room.values[i] = hidden ? NULL : key + all;
         }
         const int asked = now->attention && index == now->align_layer;
-        attend(room.wide + r * width, room.keys, room.values, length, width, s->heads, room.scores,
+        attend(room.wide + r * width, room.keys, all, length, width, s->heads, room.scores,
                room.narrow + r * width,
                asked ? now->attention + (first + r) * length : NULL, now->rows * length);
     }
@@ -88,10 +87,9 @@ static void look_around(const struct stack *s, const struct source *source, cons
             const float *key = room.wide + (3 * (b * length + i) + 1) * width;
             const int hidden = source->padding && source->padding[(first + b) * length + i];
             room.keys[i] = hidden ? NULL : key;
-            room.values[i] = hidden ? NULL : key + width;
         }
         for (long i = b * length; i < (b + 1) * length; i++)
-            attend(room.wide + 3 * i * width, room.keys, room.values, length, width, s->heads,
+            attend(room.wide + 3 * i * width, room.keys, width, length, width, s->heads,
                    room.scores, room.narrow + i * width, NULL, 0);
     }
     finish(&l->attention_out, &l->attention, room, rows, x, d);
@@ -131,7 +129,7 @@ void VARIANT(encode)(const struct stack *s, const struct source *source, long fi
 }
 
 /* out = a W^T + b for rows x inputs. */
-void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, short *codes)
+void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *codes)
 {
     linear(l, a, rows, 0, out, codes);
 }

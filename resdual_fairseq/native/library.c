@@ -58,6 +58,9 @@ int resdual_use(int most)
     return in_use;
 }
 
+/* How many inputs of a column lie together where weights are codes (bytes.h, codes.h). */
+int resdual_together(void) { return in_use == VNNI ? 4 : 2; }
+
 FUNCTION(decode,
          (const struct stack *s, const struct search *now, long first, long last, float *x,
           float *d, char *scratch),
@@ -68,7 +71,7 @@ FUNCTION(encode,
           float *d, char *scratch),
          (s, source, first, last, x, d, scratch))
 
-FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, short *codes),
+FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, void *codes),
          (l, a, rows, out, codes))
 
 FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out),
@@ -117,13 +120,13 @@ size_t resdual_scratch(const struct stack *s, long rows, long longest)
 {
     const struct room room = furnish(s, rows, longest, NULL);
     const long inputs = s->inner > s->width ? s->inner : s->width;
-    return (size_t)(uintptr_t)(room.codes + codes_of(inputs));
+    return (size_t)(uintptr_t)room.codes + codes_of(inputs);
 }
 
 /* The same for a call of resdual_linear. */
 size_t resdual_linear_scratch(const struct linear *l)
 {
-    return l->codes ? codes_of(l->inputs) * sizeof(short) : 0;
+    return l->codes ? codes_of(l->inputs) : 0;
 }
 
 /* One token for every row of a search, whose rows `threads` share. x, and d where there is one, are
@@ -156,7 +159,7 @@ void resdual_linear(const struct linear *l, const float *a, long rows, float *ou
     for (long i = 0; i < threads; i++) {
         const long first = rows * i / threads, last = rows * (i + 1) / threads;
         linear(l, a + first * l->inputs, last - first, out + first * l->outputs,
-               (short *)(scratch + i * room));
+               scratch + i * room);
     }
 }
 

@@ -97,6 +97,13 @@ def loaded() -> Optional[Any]:
     return None if os.environ.get("RESDUAL_NATIVE") == "0" else load()
 
 
+def together() -> int:
+    """How many inputs lie together where weights are codes, for the kind of processor in use."""
+    lib = load()
+    assert lib is not None
+    return int(lib.resdual_together())
+
+
 def threads_for(rows: int) -> int:
     """How many of torch's threads share so many rows."""
     return max(1, min(torch.get_num_threads(), rows // FEW_ROWS))

@@ -7,29 +7,28 @@
 
 #include "structures.h"
 
-#define MOST_LANES 16   /* of any kind of processor */
-#define ROWS_AT_ONCE 48 /* rows of codes, which the caches hold */
+#define MOST_LANES 16 /* of any kind of processor */
 
 struct room {
     float *wide, *narrow, *output, *scores;
-    const float **keys, **values;
-    short *codes;
+    const float **keys;
+    void *codes;
 };
 
-/* How many codes ROWS_AT_ONCE rows of inputs are. */
-static inline long codes_of(long inputs) { return ROWS_AT_ONCE * (inputs + 1); }
+/* The most bytes that the codes of a product's inputs take: 48 rows of 16 bits, or 96 of 8, padded
+ * to a whole pair or four. */
+static inline size_t codes_of(long inputs) { return 96 * (inputs + 3); }
 
 static inline struct room furnish(const struct stack *s, long rows, long longest, char *scratch)
 {
     const long widest = s->inner > 3 * s->width ? s->inner : 3 * s->width;
     struct room room;
     room.keys = (const float **)scratch;
-    room.values = room.keys + longest;
-    room.wide = (float *)(room.values + longest);
+    room.wide = (float *)(room.keys + longest);
     room.narrow = room.wide + rows * widest;
     room.output = room.narrow + rows * s->width;
     room.scores = room.output + rows * s->width;
-    room.codes = (short *)(room.scores + s->heads * (longest + MOST_LANES));
+    room.codes = room.scores + s->heads * (longest + MOST_LANES);
     return room;
 }
 

@@ -87,12 +87,17 @@ class Kept(NamedTuple):
 
 def while_unchanged(module: nn.Module, stack: Any, make: Callable[[nn.Module], Any]) -> Any:
     """What ``make`` made of a module, made again when the module is not what it was."""
-    state = (stack.int8, state_of(module))
+    state = (together(stack), state_of(module))
     known = kept.get(module)
     if known is None or known.state != state:
         arrays = arrays_of(module, stack.prepared)
         known = kept[module] = Kept(state, arrays, library.fingerprint(arrays), make(module))
     return known.value
+
+
+def together(stack: Any) -> int:
+    """``Packed``'s argument of this name for the weights of a stack."""
+    return library.together() if stack.int8 else 0
 
 
 def look_again(module: Optional[nn.Module]) -> None:
@@ -118,7 +123,7 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
 
     def make(layers: Any) -> Optional[PackedStack]:
         found = members(layers)
-        return PackedStack(found, stack.int8) if suit(found) else None
+        return PackedStack(found, together(stack)) if suit(found) else None
 
     look_again(stack.layers)
     return while_unchanged(stack.layers, stack, make)
@@ -129,7 +134,7 @@ def packed_projection(projection: nn.Module, stack: Any) -> Optional[Packed]:
 
     def make(found: Any) -> Optional[Packed]:
         plain = type(found) is nn.Linear and is_plainly_called(found)
-        return Packed(found, int8=stack.int8) if plain else None
+        return Packed(found, together=together(stack)) if plain else None
 
     return while_unchanged(projection, stack, make)
 

@@ -7,10 +7,11 @@
 #define PADDED 64 /* columns are padded to a multiple of this: the most that a tile takes */
 
 /* Panels hold PANEL columns, and there are as many as PADDED says, also for bias and scales. A
- * weight is float, or a code of 8 bits times its column's scale. */
+ * weight is float, or a code of 8 bits times its column's scale; n codes of a column lie together:
+ * 2, or 4 for processors with VNNI, where they have no sign and are 128 more. */
 struct linear {
     const float *weight;      /* panels of inputs x PANEL, or NULL */
-    const signed char *codes; /* panels of (inputs / 2, rounded up) x PANEL x 2 */
+    const signed char *codes; /* panels of (inputs / n, rounded up) x PANEL x n */
     const float *scales, *bias;
     long inputs, outputs;
 };

@@ -74,10 +74,11 @@ class Packed:
 
     Args:
         projections: of one input, joined; float32 on the CPU.
-        int8: with codes of 8 bits, and a scale for each output, in place of floats.
+        together: where not 0, codes of 8 bits, so many inputs together, and a scale for each output
+            take the place of floats (``library.together``).
     """
 
-    def __init__(self, *projections: nn.Linear, int8: bool = False) -> None:
+    def __init__(self, *projections: nn.Linear, together: int = 0) -> None:
         weight = torch.cat([projection.weight.detach() for projection in projections])
         outputs, inputs = weight.shape
         self.structure = Linear(inputs=inputs, outputs=outputs)
@@ -85,11 +86,13 @@ class Packed:
         if projections[0].bias is not None:
             torch.cat([p.bias.detach() for p in projections], out=self.bias[:outputs])
         self.structure.bias = floats(self.bias)
-        if int8:
+        if together:
             codes, scales = encoded(weight)
             self.scales = padded(scales, 0, PADDED)
-            codes = padded(padded(codes, 1, 2), 0, PADDED)
-            self.weight = codes.view(-1, PANEL, codes.size(1) // 2, 2).transpose(1, 2).contiguous()
+            codes = padded(padded(codes, 1, together), 0, PADDED)
+            codes = codes.view(-1, PANEL, codes.size(1) // together, together).transpose(1, 2)
+            bits = codes.view(torch.uint8)
+            self.weight = (bits if together == 2 else bits ^ 128).contiguous()  # 128 more: bytes.h
             self.structure.scales = floats(self.scales)
             self.structure.codes = self.weight.data_ptr()
         else:
@@ -110,11 +113,11 @@ class PackedStack:
 
     Args:
         layers: encoder or decoder layers that ``rules.suit`` accepts.
-        int8: products with weights of 8 bits.
+        together: as for ``Packed``.
     """
 
-    def __init__(self, layers: Sequence[Any], int8: bool = False) -> None:
-        self.int8 = int8
+    def __init__(self, layers: Sequence[Any], together: int = 0) -> None:
+        self.together = together
         self.kept: List[Any] = []
         self.layers = (Layer * len(layers))(*(self.layer(layer) for layer in layers))
         first = layers[0]
@@ -123,7 +126,7 @@ class PackedStack:
         for layer in layers:
             cross = getattr(layer, "encoder_attn", None)
             if cross is not None:
-                self.memory += [Packed(p, int8=int8) for p in (cross.k_proj, cross.v_proj)]
+                self.memory += [Packed(p, together=together) for p in (cross.k_proj, cross.v_proj)]
         self.structure = Stack(
             self.layers,
             len(layers),
@@ -151,7 +154,7 @@ class PackedStack:
         return packed
 
     def linear(self, *projections: nn.Linear) -> Linear:
-        packed = Packed(*projections, int8=self.int8)
+        packed = Packed(*projections, together=self.together)
         self.kept.append(packed)
         return packed.structure
 

@@ -25,24 +25,45 @@ typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias
 
 static inline vec load(const float *p) { return *(const loose *)p; }
 
-static inline float sum(vec v)
+static inline quad quarter(vec v)
 {
     quad q[LANES / 4];
     memcpy(q, &v, sizeof v);
     for (int i = 1; i < LANES / 4; i++) q[0] += q[i];
-    return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
+    return q[0];
+}
+
+static inline float sum(vec v)
+{
+    const quad q = quarter(v);
+    return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 static inline vec spread(float value) { return value - (vec){0}; }
 
-static inline float dot(const float *a, const float *b, long n)
+#if defined __clang__ || __GNUC__ >= 12
+#define CHOOSE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CHOOSE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (a))){__VA_ARGS__})
+#endif
+
+/* The products of a row with four others, n numbers each. */
+static inline quad four_dots(const float *a, const float *const b[4], long n)
 {
-    vec total = {0};
+    vec total[4] = {{0}};
+    quad rest = {0};
     long i = 0;
-    for (; i + LANES <= n; i += LANES) total += load(a + i) * load(b + i);
-    float rest = sum(total);
-    for (; i < n; i++) rest += a[i] * b[i];
-    return rest;
+    for (; i + LANES <= n; i += LANES) {
+        const vec x = load(a + i);
+        for (int k = 0; k < 4; k++) total[k] += x * load(b[k] + i);
+    }
+    for (; i < n; i++)
+        for (int k = 0; k < 4; k++) rest[k] += a[i] * b[k][i];
+    const quad q0 = quarter(total[0]), q1 = quarter(total[1]);
+    const quad q2 = quarter(total[2]), q3 = quarter(total[3]);
+    const quad low = CHOOSE(q0, q1, 0, 4, 1, 5) + CHOOSE(q0, q1, 2, 6, 3, 7);
+    const quad high = CHOOSE(q2, q3, 0, 4, 1, 5) + CHOOSE(q2, q3, 2, 6, 3, 7);
+    return rest + CHOOSE(low, high, 0, 1, 4, 5) + CHOOSE(low, high, 2, 3, 6, 7);
 }
 
 /* e to the x for x <= 0, to float's precision: 2 to the k times a polynomial of what is left. */
