@@ -20,6 +20,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));
+typedef int iquad __attribute__((vector_size(16)));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -44,7 +45,7 @@ static inline vec spread(float value) { return value - (vec){0}; }
 #if defined __clang__ || __GNUC__ >= 12
 #define CHOOSE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define CHOOSE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (a))){__VA_ARGS__})
+#define CHOOSE(a, b, ...) __builtin_shuffle(a, b, (iquad){__VA_ARGS__})
 #endif
 
 /* The products of a row with four others, n numbers each. */
