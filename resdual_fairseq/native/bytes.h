@@ -8,6 +8,7 @@
 #include "reach.h"
 
 #define TOGETHER 4
+#define CODED_PANEL PADDED /* one stream of memory for a tile */
 #define CODED_ROWS 96 /* that the caches hold */
 
 typedef signed char code;

@@ -20,18 +20,19 @@ static inline __attribute__((always_inline)) void
 code_tile(const int rows, const struct linear *l, long j, const code *a, const struct coding *of,
           int rectify, float *out)
 {
-    const long groups = (l->inputs + TOGETHER - 1) / TOGETHER, panel = groups * TOGETHER * PANEL;
-    const signed char *at = l->codes + j / PANEL * panel + j % PANEL * TOGETHER;
+    const long groups = (l->inputs + TOGETHER - 1) / TOGETHER;
+    const long panel = groups * TOGETHER * CODED_PANEL;
+    const signed char *at = l->codes + j / CODED_PANEL * panel + j % CODED_PANEL * TOGETHER;
     ivec sums[TILE][VECTORS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) sums[r][v] = (ivec){0} - of[r].excess;
-    for (long k = 0; k < groups; k++, at += TOGETHER * PANEL) {
+    for (long k = 0; k < groups; k++, at += TOGETHER * CODED_PANEL) {
         weights columns[VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++)
-            columns[v] = weights_at(at + IN_PANELS(v, panel, TOGETHER));
+            columns[v] = weights_at(at + IN_PANELS(v, CODED_PANEL, panel, TOGETHER));
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             int group;

@@ -38,7 +38,7 @@ tile(const int rows, const struct linear *l, struct share share, const float *a,
     for (long k = 0; k < share.inputs; k++, weight += PANEL) {
         vec columns[VECTORS];
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) columns[v] = load(weight + IN_PANELS(v, panel, 1));
+        for (int v = 0; v < VECTORS; v++) columns[v] = load(weight + IN_PANELS(v, PANEL, panel, 1));
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             float x = a[r * l->inputs + k];

@@ -11,6 +11,7 @@
 #endif
 
 #define TOGETHER 2
+#define CODED_PANEL PANEL
 #define CODED_ROWS 48 /* that the caches hold */
 
 typedef short code;

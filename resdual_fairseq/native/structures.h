@@ -11,7 +11,7 @@
  * 2, or 4 for processors with VNNI, where they have no sign and are 128 more. */
 struct linear {
     const float *weight;      /* panels of inputs x PANEL, or NULL */
-    const signed char *codes; /* panels of (inputs / n, rounded up) x PANEL x n */
+    const signed char *codes; /* panels of (inputs / n, rounded up) x CODED_PANEL x n */
     const float *scales, *bias;
     long inputs, outputs;
 };

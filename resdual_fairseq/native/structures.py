@@ -90,7 +90,8 @@ class Packed:
             codes, scales = encoded(weight)
             self.scales = padded(scales, 0, PADDED)
             codes = padded(padded(codes, 1, together), 0, PADDED)
-            codes = codes.view(-1, PANEL, codes.size(1) // together, together).transpose(1, 2)
+            panel = PADDED if together == 4 else PANEL
+            codes = codes.view(-1, panel, codes.size(1) // together, together).transpose(1, 2)
             bits = codes.view(torch.uint8)
             self.weight = (bits if together == 2 else bits ^ 128).contiguous()  # 128 more: bytes.h
             self.structure.scales = floats(self.scales)

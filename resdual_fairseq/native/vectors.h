@@ -87,9 +87,10 @@ static inline vec exponential(vec x)
     return p * (vec)power;
 }
 
-/* Where vector v of a tile's columns begins, in panels of so many numbers, `each` of them a column. */
-#define IN_PANELS(v, panel, each)                                                                  \
-    ((v) * LANES / PANEL * (panel) + (v) * LANES % PANEL * (each))
+/* Where vector v of a tile's columns begins, in panels of `width` columns and `size` numbers, `each`
+ * of them for one column at a time. */
+#define IN_PANELS(v, width, size, each)                                                            \
+    ((v) * LANES / (width) * (size) + (v) * LANES % (width) * (each))
 
 /* The columns of vector v of a tile that are there, or fewer than 1. */
 #define LEFT(columns, v) ((columns) - (v) * LANES)
