@@ -12,13 +12,11 @@ import argparse
 import importlib.util
 import json
 import sys
-import tempfile
 import time
-from argparse import Namespace
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
+from benchmark_ctranslate2 import translating
 from benchmark_models import (
     HOST,
     OURS,
@@ -31,12 +29,11 @@ from benchmark_models import (
     machine,
     options_of,
     positive,
+    search_of,
     summary,
     write,
 )
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.models import ARCH_CONFIG_REGISTRY
-from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
 from resdual_fairseq.int8 import encoded_state
@@ -107,32 +104,30 @@ def generation(
     sample = batch(rows, 20, words)
     found: Dict[int, Any] = {}
 
-    def search(model: nn.Module) -> None:
-        generator = SequenceGenerator(
-            [model], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
-        )
-        found[id(model)] = generator.generate([model], sample)
+    searches = [search_of(model, task, sample, beam) for model in (ours, host)]
 
-    for model in (ours, host):
-        model.prepare_for_inference_(
-            Namespace(generation=Namespace(beam=beam, print_alignment=None))
-        )
-    figures = in_turns(lambda: search(ours), lambda: search(host), rounds)
+    def search(side: int) -> None:
+        found[side] = searches[side]()
+
+    figures = in_turns(lambda: search(0), lambda: search(1), rounds)
     if residual == "pre":
         figures["same_hypotheses"] = all(
             one["tokens"].tolist() == other["tokens"].tolist()
             and abs(float(one["score"]) - float(other["score"])) < 1e-4
-            for beams, others in zip(found[id(ours)], found[id(host)])
+            for beams, others in zip(found[0], found[1])
             for one, other in zip(beams, others)
         )
     return figures
 
 
-def products(size: str, words: int, rounds: int, rows: int, outputs: str) -> Dict[str, Any]:
-    """A matrix product of this size by the compiled library, over torch's; GFLOP/s of both."""
+def products(
+    size: str, words: int, rounds: int, rows: int, outputs: str, int8: bool
+) -> Dict[str, Any]:
+    """A matrix product of this size by the compiled library, over torch's of floats; GFLOP/s."""
     width = options_of(size)["encoder_embed_dim"]
     layer = nn.Linear(width, {"feed-forward": 4 * width, "vocabulary": words}[outputs])
-    packed, x = Packed(layer), torch.randn(rows, width)
+    packed = Packed(layer, together=library.together() if int8 else 0)
+    x = torch.randn(rows, width)
     out = torch.empty(rows, layer.out_features)
     giga = 2e-9 * rows * layer.weight.numel()
     times = max(1, int(0.5 / giga))
@@ -157,68 +152,24 @@ def in_8_bits(
     size: str, task: Task, words: int, rounds: int, beam: int, lines: int
 ) -> Dict[str, Any]:
     """A search by ResiDual with weights of 8 bits, over the same with floats."""
-    models = [build(OURS, task, **options_of(size)).eval() for _ in range(2)]
+    models = [build(OURS, task, **options_of(size)) for _ in range(2)]
     models[0].load_state_dict(encoded_state(models[1].state_dict()))
     sample = batch(lines, 20, words)
-
-    def search(model: nn.Module) -> None:
-        generator = SequenceGenerator(
-            [model], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
-        )
-        generator.generate([model], sample)
-
-    for model in models:
-        model.prepare_for_inference_(
-            Namespace(generation=Namespace(beam=beam, print_alignment=None))
-        )
-    return in_turns(lambda: search(models[0]), lambda: search(models[1]), rounds)
+    coded, whole = (search_of(model, task, sample, beam) for model in models)
+    return in_turns(coded, whole, rounds)
 
 
 def with_ctranslate2(
     size: str, task: Task, words: int, rounds: int, beam: int, rows: int, threads: int, int8: bool
 ) -> Dict[str, Any]:
-    """A search by ResiDual, over CTranslate2's with weights of fairseq's Pre-LN of this size."""
-    import ctranslate2
-
+    """A search by ResiDual, over CTranslate2's of a Pre-LN of this size."""
     options = options_of(size)
-    host = build(HOST, task, **options, **PRE_LN).eval()
-    ours = build(OURS, task, **options).eval()
+    model = build(OURS, task, **options)
     if int8:
-        ours.load_state_dict(encoded_state(ours.state_dict()))
+        model.load_state_dict(encoded_state(model.state_dict()))
     sample = batch(rows, 20, words)
-    generator = SequenceGenerator(
-        [ours], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
-    )
-    ours.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
-    with tempfile.TemporaryDirectory() as folder:
-        translator = ctranslate2.Translator(
-            converted(host, options, task, Path(folder)),
-            intra_threads=threads,
-            compute_type="int8" if int8 else "float32",
-        )
-    tokens = sample["net_input"]["src_tokens"][:, :-1].tolist()
-    source = [[task.source_dictionary[token] for token in row] for row in tokens]
-    limits = {"min_decoding_length": 20, "max_decoding_length": 20}
-    return in_turns(
-        lambda: generator.generate([ours], sample),
-        lambda: translator.translate_batch(source, beam_size=beam, num_hypotheses=beam, **limits),
-        rounds,
-    )
-
-
-def converted(host: nn.Module, options: Dict[str, Any], task: Task, folder: Path) -> str:
-    """The folder of a model for CTranslate2."""
-    from ctranslate2.converters import FairseqConverter
-
-    for language in ("de", "en"):
-        task.source_dictionary.save(str(folder / f"dict.{language}.txt"))
-    args = Namespace(arch=HOST, task="translation", left_pad_source=True, **options, **PRE_LN)
-    args.source_lang, args.target_lang = "de", "en"
-    ARCH_CONFIG_REGISTRY[HOST](args)
-    torch.save({"args": args, "model": host.state_dict()}, folder / "model.pt")
-    out = str(folder / "converted")
-    FairseqConverter(str(folder / "model.pt"), str(folder)).convert(out)
-    return out
+    theirs = translating(options, task, sample, beam, threads, int8)
+    return in_turns(search_of(model, task, sample, beam), theirs, rounds)
 
 
 def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
@@ -237,11 +188,12 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         if "products" in arguments.what:
             for lines in (5, 160):
                 for outputs in ("feed-forward", "vocabulary"):
-                    plans[f"product for the {outputs}, {lines} rows"] = (
-                        lambda s=size, n=lines, o=outputs: products(
-                            s, arguments.words, arguments.rounds, n, o
+                    for bits, int8 in (("", False), (", 8 bits", True)):
+                        plans[f"product for the {outputs}, {lines} rows{bits}"] = (
+                            lambda s=size, n=lines, o=outputs, e=int8: products(
+                                s, arguments.words, arguments.rounds, n, o, e
+                            )
                         )
-                    )
         if "int8" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[f"{name}, 8 bits over floats"] = lambda c=common, b=beam, n=lines: in_8_bits(

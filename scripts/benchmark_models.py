@@ -1,4 +1,4 @@
-"""What the benchmarks share: sizes, models, random batches, figures of paired runs, options."""
+"""What the benchmarks share: sizes, models, random batches, searches, figures, options."""
 
 import argparse
 import json
@@ -7,11 +7,12 @@ import re
 import statistics
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
 import resdual_fairseq
@@ -78,6 +79,16 @@ def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
         },
         "target": tokens,
     }
+
+
+def search_of(model: nn.Module, task: Task, sample: Dict[str, Any], beam: int) -> Callable[[], Any]:
+    """A search as ``fairseq-generate`` runs it, for 20 tokens a sentence; gives hypotheses."""
+    model.eval()
+    model.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
+    generator = SequenceGenerator(
+        [model], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
+    )
+    return lambda: generator.generate([model], sample)
 
 
 def summary(pairs: Sequence[Tuple[float, float]], unit: str) -> Dict[str, Any]:

@@ -12,7 +12,6 @@ import json
 import statistics
 import sys
 import time
-from argparse import Namespace
 from typing import Any, Callable, Dict, List, Sequence
 
 import torch
@@ -26,9 +25,9 @@ from benchmark_models import (
     machine,
     options_of,
     positive,
+    search_of,
     write,
 )
-from fairseq.sequence_generator import SequenceGenerator
 from torch.profiler import ProfilerActivity, profile
 
 from resdual_fairseq.native import library
@@ -68,13 +67,8 @@ class Timer:
 
 def searching(size: str, sentences: int, words: int) -> Callable[[], Any]:
     task = Task(words)
-    model = build(OURS, task, **options_of(size)).eval()
-    model.prepare_for_inference_(Namespace(generation=Namespace(beam=5, print_alignment=None)))
-    generator = SequenceGenerator(
-        [model], task.target_dictionary, beam_size=5, min_len=19, max_len_b=20
-    )
-    sample = batch(sentences, 20, words)
-    return lambda: generator.generate([model], sample)
+    model = build(OURS, task, **options_of(size))
+    return search_of(model, task, batch(sentences, 20, words), beam=5)
 
 
 def parts(search: Callable[[], Any], rounds: int) -> Dict[str, float]:
