@@ -13,7 +13,7 @@ import importlib.util
 import json
 import sys
 import time
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import torch
 from benchmark_ctranslate2 import translating
@@ -45,6 +45,8 @@ SEARCHES = (
     ("beam 5, one sentence", 5, 1),
     ("greedy, one sentence", 1, 1),
 )
+FROM_MEMORY = 2**26
+"""Weights that no cache holds, in 8 bits either."""
 
 
 def seconds(work: Callable[[], Any]) -> Tuple[float, float]:
@@ -120,31 +122,64 @@ def generation(
     return figures
 
 
-def products(
-    size: str, words: int, rounds: int, rows: int, outputs: str, int8: bool
-) -> Dict[str, Any]:
-    """A matrix product of this size by the compiled library, over torch's of floats; GFLOP/s."""
+class Product(NamedTuple):
+    """A matrix product to time: of so many rows, with the feed-forward's or the vocabulary's."""
+
+    rows: int
+    outputs: str
+    int8: bool
+    from_memory: bool = False
+    """Whether there are so many matrices that no cache holds them."""
+
+    def __str__(self) -> str:
+        ends = (", 8 bits" * self.int8, ", from memory" * self.from_memory)
+        return f"product for the {self.outputs}, {self.rows} rows{''.join(ends)}"
+
+
+PRODUCTS = [
+    *(
+        Product(rows, outputs, int8)
+        for rows in (5, 160)
+        for outputs in ("feed-forward", "vocabulary")
+        for int8 in (False, True)
+    ),
+    *(Product(5, "feed-forward", int8, from_memory=True) for int8 in (False, True)),
+]
+
+
+def products(product: Product, size: str, words: int, rounds: int) -> Dict[str, Any]:
+    """A product by the compiled library, over torch's of floats; GFLOP/s, and GB/s from memory."""
     width = options_of(size)["encoder_embed_dim"]
-    layer = nn.Linear(width, {"feed-forward": 4 * width, "vocabulary": words}[outputs])
-    packed = Packed(layer, together=library.together() if int8 else 0)
-    x = torch.randn(rows, width)
-    out = torch.empty(rows, layer.out_features)
-    giga = 2e-9 * rows * layer.weight.numel()
-    times = max(1, int(0.5 / giga))
+    outputs = {"feed-forward": 4 * width, "vocabulary": words}[product.outputs]
+    together = library.together() if product.int8 else 0
+    numbers = width * outputs
+    copies = max(1, FROM_MEMORY // numbers) if product.from_memory else 1
+    layers = [nn.Linear(width, outputs) for _ in range(copies)]
+    packed = [Packed(layer, together=together) for layer in layers]
+    x = torch.randn(product.rows, width)
+    out = torch.empty(product.rows, outputs)
+    giga = 2e-9 * product.rows * numbers
+    times = max(1, int(0.5 / giga / copies))
 
     def ours() -> None:
         for _ in range(times):
-            library.linear(packed.structure, x, out)
+            for one in packed:
+                library.linear(one.structure, x, out)
 
     def host() -> None:
         for _ in range(times):
-            layer(x)
+            for layer in layers:
+                layer(x)
 
     with torch.no_grad():
         figures = in_turns(ours, host, rounds)
     speeds = {
-        f"{side}_gflops": times * giga / figures[f"{side}_seconds"] for side in ("ours", "host")
+        f"{side}_gflops": times * copies * giga / figures[f"{side}_seconds"]
+        for side in ("ours", "host")
     }
+    if product.from_memory:
+        read = times * copies * packed[0].weight.numel() * packed[0].weight.element_size()
+        speeds["ours_gigabytes"] = read / figures["ours_seconds"] / 1e9
     return {**figures, **speeds}
 
 
@@ -186,14 +221,10 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
                     *c, b, n, arguments.residual
                 )
         if "products" in arguments.what:
-            for lines in (5, 160):
-                for outputs in ("feed-forward", "vocabulary"):
-                    for bits, int8 in (("", False), (", 8 bits", True)):
-                        plans[f"product for the {outputs}, {lines} rows{bits}"] = (
-                            lambda s=size, n=lines, o=outputs, e=int8: products(
-                                s, arguments.words, arguments.rounds, n, o, e
-                            )
-                        )
+            for product in PRODUCTS:
+                plans[str(product)] = lambda p=product, s=size: products(
+                    p, s, arguments.words, arguments.rounds
+                )
         if "int8" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[f"{name}, 8 bits over floats"] = lambda c=common, b=beam, n=lines: in_8_bits(
@@ -219,8 +250,10 @@ def line(row: Dict[str, Any]) -> str:
     )
     if "ours_gflops" in row:
         same = f"  {row['ours_gflops']:.0f} and {row['host_gflops']:.0f} GFLOP/s"
+    if "ours_gigabytes" in row:
+        same += f", {row['ours_gigabytes']:.0f} GB/s of ours"
     return (
-        f"{row['size']:<10} {row['what']:<46} {1e3 * row['ours_seconds']:9.1f} ms "
+        f"{row['size']:<10} {row['what']:<54} {1e3 * row['ours_seconds']:9.1f} ms "
         f"{1e3 * row['host_seconds']:9.1f} ms   ratio {row['ratio']:.3f} "
         f"({row['least']:.3f} to {row['most']:.3f}), of the processor {row['processor']:.3f}{same}"
     )

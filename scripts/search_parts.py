@@ -36,6 +36,7 @@ CALLS = {
     "encode": "encoder's stack",
     "decode": "decoder's stack",
     "linear": "output projection, memory's keys and values",
+    "log_softmax": "log-probabilities",
     "fingerprint": "whether weights have changed",
 }
 

@@ -89,8 +89,8 @@ static void log_softmax(const float *a, long n, float *out)
     for (i = 0; i + LANES <= n; i += LANES) many += exponential(load(a + i) - largest);
     float total = sum(many);
     for (; i < n; i++) total += expf(a[i] - largest);
-    const float less = largest + logf(total);
-    for (i = 0; i < n; i++) out[i] = a[i] - less;
+    const float all = logf(total);
+    for (i = 0; i < n; i++) out[i] = a[i] - largest - all;
 }
 
 /* out[c] = the sum over i of weights[i] rows[i][apart + c], for `size` columns c from `at` on. */
