@@ -4,12 +4,13 @@
 #include "product.h"
 #include "vectors.h"
 
-/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. */
+/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. `lists` is room for
+ * lists of inputs that are not 0 (room.h), or NULL where looking for 0 would not pay. */
 static void linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
-                   void *codes)
+                   void *codes, int *lists)
 {
     if (l->codes) code_linear(l, a, rows, rectify, out, codes);
-    else float_linear(l, a, rows, rectify, out);
+    else float_linear(l, a, rows, rectify, out, lists);
 }
 
 static void layer_norm(const struct connection *c, const float *x, long width, float *out)

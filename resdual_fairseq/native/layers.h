@@ -10,11 +10,12 @@ static void feed_forward(const struct stack *s, const struct layer *l, struct ro
                          float *x, float *d)
 {
     const float *seen = read_rows(&l->feed_forward, x, rows, s->width, room.narrow);
-    linear(&l->up, seen, rows, s->activation == RELU, room.wide, room.codes);
+    linear(&l->up, seen, rows, s->activation == RELU, room.wide, room.codes, NULL);
     if (s->activation == GELU)
         for (long i = 0; i < rows * s->inner; i++)
             room.wide[i] *= 0.5f * (1 + erff(room.wide[i] * (float)M_SQRT1_2));
-    linear(&l->down, room.wide, rows, 0, room.output, room.codes);
+    linear(&l->down, room.wide, rows, 0, room.output, room.codes,
+           s->activation == RELU ? room.lists : NULL);
     join_rows(&l->feed_forward, room.output, rows, s->width, x, d);
 }
 
@@ -22,7 +23,7 @@ static void feed_forward(const struct stack *s, const struct layer *l, struct ro
 static void finish(const struct linear *out, const struct connection *c, struct room room,
                    long rows, float *x, float *d)
 {
-    linear(out, room.narrow, rows, 0, room.output, room.codes);
+    linear(out, room.narrow, rows, 0, room.output, room.codes, NULL);
     join_rows(c, room.output, rows, out->outputs, x, d);
 }
 
@@ -33,7 +34,7 @@ static void look_back(const struct stack *s, const struct search *now, long inde
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, newest = now->steps - 1;
     const float *seen = read_rows(&l->attention, x, rows, width, room.narrow);
-    linear(&l->qkv, seen, rows, 0, room.wide, room.codes);
+    linear(&l->qkv, seen, rows, 0, room.wide, room.codes, NULL);
     for (long r = 0; r < rows; r++)
         memcpy(now->past[newest] + (index * now->rows + first + r) * 2 * width,
                room.wide + (3 * r + 1) * width, 2 * width * sizeof(float));
@@ -57,7 +58,7 @@ static void look_across(const struct stack *s, const struct search *now, long in
     const long width = s->width, rows = last - first, length = now->memory_length;
     const long all = now->memory_sentences * length * width;
     const float *seen = read_rows(&l->memory, x, rows, width, room.narrow);
-    linear(&l->query, seen, rows, 0, room.wide, room.codes);
+    linear(&l->query, seen, rows, 0, room.wide, room.codes, NULL);
     for (long r = 0; r < rows; r++) {
         const long sentence = now->sentences[first + r];
         const float *key = now->memory + 2 * index * all + sentence * length * width;
@@ -81,7 +82,7 @@ static void look_around(const struct stack *s, const struct source *source, cons
 {
     const long width = s->width, length = source->length, rows = (last - first) * length;
     const float *seen = read_rows(&l->attention, x, rows, width, room.narrow);
-    linear(&l->qkv, seen, rows, 0, room.wide, room.codes);
+    linear(&l->qkv, seen, rows, 0, room.wide, room.codes, NULL);
     for (long b = 0; b < last - first; b++) {
         for (long i = 0; i < length; i++) {
             const float *key = room.wide + (3 * (b * length + i) + 1) * width;
@@ -131,7 +132,7 @@ void VARIANT(encode)(const struct stack *s, const struct source *source, long fi
 /* out = a W^T + b for rows x inputs. */
 void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *codes)
 {
-    linear(l, a, rows, 0, out, codes);
+    linear(l, a, rows, 0, out, codes, NULL);
 }
 
 /* Log-probabilities of rows x columns. */

@@ -12,12 +12,20 @@
 struct room {
     float *wide, *narrow, *output, *scores;
     const float **keys;
+    int *lists;
     void *codes;
 };
 
 /* The most bytes that the codes of a product's inputs take: 48 rows of 16 bits, or 96 of 8, padded
  * to a whole pair or four. */
 static inline size_t codes_of(long inputs) { return 96 * (inputs + 3); }
+
+/* How many numbers a product's lists of active inputs take: for each tile their count and which. */
+static inline long lists_of(long rows, long inputs)
+{
+    const long most = rows > FEW && inputs > DEEP ? DEEP : inputs;
+    return (rows / TILE + 1) * (1 + most) + inputs;
+}
 
 static inline struct room furnish(const struct stack *s, long rows, long longest, char *scratch)
 {
@@ -28,7 +36,8 @@ static inline struct room furnish(const struct stack *s, long rows, long longest
     room.narrow = room.wide + rows * widest;
     room.output = room.narrow + rows * s->width;
     room.scores = room.output + rows * s->width;
-    room.codes = room.scores + s->heads * (longest + MOST_LANES);
+    room.lists = (int *)(room.scores + s->heads * (longest + MOST_LANES));
+    room.codes = room.lists + lists_of(rows, s->inner);
     return room;
 }
 

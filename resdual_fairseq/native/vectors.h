@@ -16,7 +16,6 @@
 #define LANES 8
 #define VECTORS 2
 #endif
-#define TILE 6 /* rows of them */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));

@@ -4,7 +4,7 @@ import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 import torch
@@ -105,9 +105,11 @@ def test_codes_round_to_the_nearest() -> None:
     assert torch.equal(again[0], codes)
 
 
-def encoder_outputs(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Tuple[Tensor, Tensor]:
-    """Of a padded batch at words: compiled, and layer by layer."""
-    tokens = sample()["net_input"]["src_tokens"]
+def encoder_outputs(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch, tokens: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
+    """Of a batch (unless given, a padded one) at words: compiled, and layer by layer."""
+    tokens = sample()["net_input"]["src_tokens"] if tokens is None else tokens
     used: List[Any] = []
     encode = library.encode
     monkeypatch.setattr(library, "encode", lambda *a: used.append(a) or encode(*a))
@@ -127,6 +129,19 @@ def test_the_encoder(
     options: Dict[str, Any] = {"residual": kind, "activation_fn": activation}
     model = stirred(**options).float().eval()
     assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+
+
+@pytest.mark.parametrize("sentences", [1, 4, 12])
+@pytest.mark.parametrize("loudest", [-1.0, 0.5, 3.0])
+def test_units_that_relu_sets_to_0(
+    processor: str, sentences: int, loudest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left out where many are 0 in a few rows: all of them, some, and few."""
+    model = stirred(encoder_ffn_embed_dim=1100).float().eval()
+    for layer in model.encoder.layers:
+        layer.fc1.bias.uniform_(-4, loudest)
+    tokens = torch.randint(4, 20, (sentences, 5))
+    assert_close(*encoder_outputs(model, monkeypatch, tokens), 2e-5)
 
 
 def test_rows_are_shared_among_threads(monkeypatch: pytest.MonkeyPatch) -> None:
