@@ -30,12 +30,14 @@ from benchmark_models import (
     options_of,
     positive,
     search_of,
+    silence,
     summary,
     write,
 )
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from torch import nn
 
+from resdual_fairseq.diagnostics.command import share
 from resdual_fairseq.int8 import encoded_state
 from resdual_fairseq.native import library
 from resdual_fairseq.native.structures import Packed
@@ -47,6 +49,8 @@ SEARCHES = (
 )
 FROM_MEMORY = 2**26
 """Weights that no cache holds, in 8 bits either."""
+MOST_COPIES = 1024
+"""Of a matrix: what is narrower than 128 comes from a cache all the same."""
 
 
 def seconds(work: Callable[[], Any]) -> Tuple[float, float]:
@@ -93,14 +97,17 @@ def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
 
 
 def generation(
-    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, residual: str
-) -> Dict[str, Any]:
+    size: str, task: Task, words: int, rounds: int, beam: int, rows: int, residual: str,
+    silent: float,
+) -> Dict[str, Any]:  # fmt: skip
     """A search over `rows` sentences, over fairseq's with Pre-LN.
 
     With Pre-LN on this side, too, both have the same weights and find the same.
     """
     options = options_of(size)
     ours = build(OURS, task, residual=residual, **options).eval()
+    if silent:
+        silence(ours, silent)
     host = build(HOST, task, **options, **PRE_LN).eval()
     host.load_state_dict(ours.state_dict())
     sample = batch(rows, 20, words)
@@ -153,7 +160,7 @@ def products(product: Product, size: str, words: int, rounds: int) -> Dict[str, 
     outputs = {"feed-forward": 4 * width, "vocabulary": words}[product.outputs]
     together = library.together() if product.int8 else 0
     numbers = width * outputs
-    copies = max(1, FROM_MEMORY // numbers) if product.from_memory else 1
+    copies = max(1, min(FROM_MEMORY // numbers, MOST_COPIES)) if product.from_memory else 1
     layers = [nn.Linear(width, outputs) for _ in range(copies)]
     packed = [Packed(layer, together=together) for layer in layers]
     x = torch.randn(product.rows, width)
@@ -218,7 +225,7 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         if "generate" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[name] = lambda c=common, b=beam, n=lines: generation(
-                    *c, b, n, arguments.residual
+                    *c, b, n, arguments.residual, arguments.silent
                 )
         if "products" in arguments.what:
             for product in PRODUCTS:
@@ -283,6 +290,11 @@ def main(words: Sequence[str] = ()) -> int:
         "--residual", choices=("pre", "post", "resdual"), default="pre",
         help="what generates on this side: pre, with which both find the same (%(default)s), or "
         "another kind, whose hypotheses are its own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--silent", type=share, default=0, metavar="SHARE",
+        help="of feed-forward units that ReLU sets to 0 in what generates: 0.8 to 0.95 is usual in "
+        "trained models (scripts/silent_units.py); 0 leaves it at the half of untrained ones",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", type=positive, default=7, help="5 or more for figures (default: %(default)s)"

@@ -66,6 +66,16 @@ def build(arch: str, task: Task, **options: Any) -> nn.Module:
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
 
 
+def silence(model: nn.Module, share: float) -> None:
+    """Lower biases until ReLU sets this share of feed-forward units to 0, as training does.
+
+    What comes into a feed-forward block has just been normalized, or nearly so in Post-LN.
+    """
+    below = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(share))
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        layer.fc1.bias.data = -below * layer.fc1.weight.data.norm(dim=1)
+
+
 def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
     """Random sentences of like length (rows x length), without padding."""
     tokens = torch.randint(4, 4 + words, (rows, length))

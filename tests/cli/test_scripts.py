@@ -13,6 +13,8 @@ import pytest
 import torch
 from helpers.commands import ROOT, run
 
+from resdual_fairseq import native
+
 
 def fake_python(folder: Path, name: str) -> None:
     """A `python` of a version that is not accepted."""
@@ -94,6 +96,34 @@ def test_peaks_are_measured(tmp_path: Path) -> None:
     assert len(re.findall(r"^2\+1x16 .* over .* MiB .*ratio \d", output, re.M)) == 4
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert all(row["ours_mib"] > 0 < row["host_mib"] for row in figures)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
+def test_speed_is_measured(tmp_path: Path) -> None:
+    small = ("--sizes", "2+1x16", "--words", 50, "--rounds", 1, "--threads", 1)
+    what = ("--what", "train", "generate", "int8", "products", "--silent", 0.9)
+    output = run(
+        sys.executable, ROOT / "scripts" / "benchmark.py", *what, *small,
+        "--out", tmp_path / "figures.json", PYTHONPATH=str(ROOT),
+    )  # fmt: skip
+    assert len(re.findall(r"^2\+1x16 .* ms .* ms +ratio \d", output, re.M)) == 1 + 3 + 3 + 10
+    assert output.count("same hypotheses") == 3
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert all(row["ours_seconds"] > 0 < row["host_seconds"] for row in figures)
+    output = run(sys.executable, ROOT / "scripts" / "search_parts.py", *small, PYTHONPATH=str(ROOT))
+    assert len(re.findall(r"decoder's stack +\d", output)) == 2
+
+
+@pytest.mark.slow
+def test_silent_units_are_counted(reversal: Path, learned: Path) -> None:
+    output = run(
+        sys.executable, ROOT / "scripts" / "silent_units.py", reversal,
+        learned / "checkpoint_last.pt", PYTHONPATH=str(ROOT),
+    )  # fmt: skip
+    shares = re.findall(r"^(?:en|de)coder layer \d +([\d.]+)% +([\d.]+)%", output, re.M)
+    assert shares
+    assert all(0 <= float(of_tile) <= float(of_token) <= 100 for of_token, of_tile in shares)
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
