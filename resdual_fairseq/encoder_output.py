@@ -5,7 +5,18 @@ after every token. A decoder that keeps keys and values needs neither: it comput
 output as the encoder left it, once a sentence (``memory_of``), and does not look at it again.
 """
 
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    MutableMapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 import torch
 from torch import Tensor
@@ -13,8 +24,10 @@ from torch import Tensor
 Output = Mapping[str, List[Tensor]]
 
 
-class ReorderedOutput(Mapping[str, List[Tensor]]):
-    """A read-only view of fairseq's encoder output.
+class ReorderedOutput(MutableMapping[str, List[Tensor]]):
+    """A view of fairseq's encoder output, which becomes a copy when it is read or changed.
+
+    Until then it shows what the original holds, should that be changed in place.
 
     Args:
         output: what was reordered; a view of a view keeps one order for both.
@@ -42,6 +55,15 @@ class ReorderedOutput(Mapping[str, List[Tensor]]):
 
     def __getitem__(self, key: str) -> List[Tensor]:
         return self.whole()[key]
+
+    def copy(self) -> Dict[str, List[Tensor]]:
+        return dict(self.whole())
+
+    def __setitem__(self, key: str, value: List[Tensor]) -> None:
+        self.whole()[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.whole()[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.whole())
@@ -83,7 +105,7 @@ def each(count: int, times: int) -> Tensor:
 def memory_of(encoder_out: Optional[Output]) -> Optional[Memory]:
     """What there is to attend to in fairseq's encoder output, or in a view of it."""
     sentences: Optional[Tensor] = None
-    if isinstance(encoder_out, ReorderedOutput):
+    if isinstance(encoder_out, ReorderedOutput) and not encoder_out.made:
         sentences = encoder_out.order
         encoder_out = encoder_out.output
     if encoder_out is None or not encoder_out["encoder_out"]:

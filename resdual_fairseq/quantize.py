@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
+from torch import Tensor
 
 from .averaging import keep_inputs, write_whole
 from .compat import load_whole_checkpoint
 from .errors import ResDualError
-from .int8 import CODES, encoded_state
+from .int8 import CODES, SCALES, encoded_state
 
 MODELS = ("resdual_transformer", "resdual_transformer_lm")
 
@@ -45,6 +46,16 @@ def name_of_model(state: Dict[str, Any]) -> str:
     return str(ARCH_MODEL_NAME_REGISTRY.get(name, name))
 
 
+def megabytes_of_floats(weights: Dict[str, Tensor]) -> float:
+    """What an encoded state dict takes in 32 bits, shared weights once."""
+    sizes = {
+        weight.data_ptr(): weight.numel()
+        for name, weight in weights.items()
+        if not name.endswith(SCALES)
+    }
+    return 4e-6 * sum(sizes.values())
+
+
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="resdual-quantize",
@@ -61,11 +72,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     args = parse_arguments(arguments)
     try:
         keep_inputs([args.checkpoint], args.output)
-        write_whole(quantized_checkpoint(args.checkpoint), args.output)
+        state = quantized_checkpoint(args.checkpoint)
+        write_whole(state, args.output)
     except (ResDualError, OSError) as error:
         sys.exit(f"resdual-quantize: error: {error}")
     before, after = (path.stat().st_size / 1e6 for path in (args.checkpoint, args.output))
-    print(f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB)")
+    print(
+        f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB, of which "
+        f"{megabytes_of_floats(state['model']):.1f} MB are weights)"
+    )
 
 
 if __name__ == "__main__":

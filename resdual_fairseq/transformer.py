@@ -17,6 +17,7 @@ from .divergence import NamesDivergedBlock
 from .encoder import ResDualEncoder
 from .gradient_log import LogsBlockGradients
 from .int8 import LoadsCodes
+from .layers import members
 from .options import add_model_options, settle_options
 from .state_dicts import ExplainedMisfit
 
@@ -37,6 +38,15 @@ class ResDualTransformerModel(
     def hub_models(cls) -> Dict[str, str]:
         """No published model files: fairseq's are of another architecture."""
         return {}
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **options: Any) -> Any:
+        """As fairseq's; its searches hand on attention, for which its user may ask later."""
+        hub = super().from_pretrained(*args, **options)
+        for model in hub.models:
+            for layer in members(model.decoder.layers):
+                layer.need_attn = True
+        return hub
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:

@@ -6,7 +6,6 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..decoding import STRIDE
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
 from . import library
@@ -31,8 +30,6 @@ class NativeSteps:
         self.around_stack = decoder.layer_norm
         self.packed = packed
         self.past: List[Tensor] = []
-        self.places = (c_void_p * STRIDE)()
-        self.rows = (c_long * STRIDE)()
         self.ancestors: Optional[Tensor] = None
         self.sentences: Optional[Tensor] = None
         self.beam = 1
@@ -101,11 +98,14 @@ class NativeSteps:
         x = x.clone(memory_format=torch.contiguous_format)
         rows, width = x.shape
         stack = self.packed.structure
-        self.keep(x.new_empty(stack.depth, rows, 2, width))
+        self.past.append(x.new_empty(stack.depth, rows, 2, width))
+        steps = len(self.past)
+        places = (c_void_p * steps)(*(past.data_ptr() for past in self.past))
+        rows_then = (c_long * steps)(*(past.size(1) for past in self.past))
         states = x.new_empty(stack.depth, 1, rows, width)
         attention: Optional[Tensor] = None
-        search = Search(steps=len(self.past), rows=rows, states=states.data_ptr())
-        search.past, search.past_rows = addressof(self.places), addressof(self.rows)
+        search = Search(steps=steps, rows=rows, states=states.data_ptr())
+        search.past, search.past_rows = addressof(places), addressof(rows_then)
         search.ancestors = address(self.ancestors)
         if self.memory is not None and self.sentences is not None:
             assert self.sentences.size(0) == rows
@@ -117,15 +117,6 @@ class NativeSteps:
             search.memory_padding = address(self.memory_padding)
         library.decode(self.packed, search, x, d)
         return self.around_stack.close(x, d), states, attention
-
-    def keep(self, past: Tensor) -> None:
-        """Have room for a step's keys and values, depth x rows x 2 x C."""
-        step = len(self.past)
-        if step == len(self.places):
-            self.places = (c_void_p * (2 * step))(*self.places)
-            self.rows = (c_long * (2 * step))(*self.rows)
-        self.past.append(past)
-        self.places[step], self.rows[step] = past.data_ptr(), past.size(1)
 
     def descend(self, rows: int, padding: Optional[Tensor]) -> None:
         """Let every row see its own newest step, unless that is padding."""

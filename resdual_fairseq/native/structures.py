@@ -138,6 +138,10 @@ class PackedStack:
             getattr(first, "encoder_attn", None) is not None,
         )
 
+    def __deepcopy__(self, _: Dict[int, Any]) -> "PackedStack":
+        """Itself, for whoever copies a search: it is only read, and its pointers stay."""
+        return self
+
     def layer(self, layer: Any) -> Layer:
         own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
         packed = Layer(

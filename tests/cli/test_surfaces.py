@@ -107,6 +107,12 @@ def test_from_pretrained_translates(learned: Path, reversal: Path) -> None:
     assert translator(learned, reversal).translate("a b c") == "c b a"
 
 
+def test_from_pretrained_aligns(learned: Path, reversal: Path) -> None:
+    hub = translator(learned, reversal)
+    beams = hub.generate([hub.encode("a b c")], beam=2, print_alignment="hard")[0]
+    assert [source for source, _ in beams[0]["alignment"]][:3] == [2, 1, 0]
+
+
 def test_torch_hub_loads_the_same_model(learned: Path, reversal: Path) -> None:
     model = torch.hub.load(
         str(ROOT), "resdual_transformer", str(learned), source="local",

@@ -1,5 +1,6 @@
 """Protects the fast decoding steps, in torch and compiled: what the layers' own forward finds."""
 
+import copy
 from contextlib import ExitStack
 from typing import Any, Dict, Iterator, List
 
@@ -194,6 +195,47 @@ def test_beams_of_a_view_of_the_memory(
         del taken[:]
     for ours, theirs in zip(*outputs):
         torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+def test_a_reordered_memory_that_was_changed(taken: List[int]) -> None:
+    model = ready()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    order = torch.tensor([0, 0, 1, 1, 2, 2])
+    tokens = torch.full((6, 1), EOS)
+
+    def first(seen: Any) -> Tensor:
+        return model.decoder(tokens, encoder_out=seen, incremental_state={})[0]
+
+    whole = model.encoder.reorder_at_once(memory, order)
+    whole["encoder_out"] = [2 * whole["encoder_out"][0]]
+    for change in ("in place", "by key"):
+        view = model.encoder.reorder_encoder_out(memory, order)
+        if change == "in place":
+            view["encoder_out"][0].mul_(2)
+        else:
+            view["encoder_out"] = [2 * view["encoder_out"][0]]
+        torch.testing.assert_close(first(view), first(whole))
+    assert taken == [6] * 4
+
+
+@torch.no_grad()
+def test_a_copied_state_goes_on_by_itself(taken: List[int]) -> None:
+    model = ready()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    state: Dict[str, Any] = {}
+    tokens = torch.tensor([[EOS, 5, 7], [EOS, 6, 4], [EOS, 9, 8]])
+    for length in (1, 2):
+        model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)
+    copied = copy.deepcopy(state)
+    expected = model.decoder(tokens, encoder_out=memory, incremental_state=state)[0]
+    del state
+    assert torch.equal(
+        model.decoder(tokens, encoder_out=memory, incremental_state=copied)[0], expected
+    )
+    assert taken == [3] * 4
 
 
 @torch.no_grad()
