@@ -34,10 +34,19 @@ class Task:
             self.source_dictionary.add_symbol(f"word{number}")
 
 
+def heads(width: int) -> int:
+    return max(2, width // 64)
+
+
 def size(text: str) -> str:
-    """``ENCODER+DECODERxWIDTH`` as it is, where it is that."""
+    """``ENCODER+DECODERxWIDTH`` as it is, where it is that and the heads divide the width."""
     if not re.fullmatch(r"[1-9]\d*\+[1-9]\d*x[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text} is not layers and width such as {SIZES[0]}")
+    width = int(text.split("x")[1])
+    if width % heads(width) != 0:
+        raise argparse.ArgumentTypeError(
+            f"{text}: {heads(width)} heads do not divide a width of {width}; give a multiple of 64"
+        )
     return text
 
 
@@ -50,8 +59,8 @@ def options_of(size: str) -> Dict[str, Any]:
         "decoder_layers": decoder,
         "encoder_embed_dim": int(width),
         "encoder_ffn_embed_dim": 4 * int(width),
-        "encoder_attention_heads": max(2, int(width) // 64),
-        "decoder_attention_heads": max(2, int(width) // 64),
+        "encoder_attention_heads": heads(int(width)),
+        "decoder_attention_heads": heads(int(width)),
         "dropout": 0.1,
         "share_all_embeddings": True,
         "max_source_positions": 256,

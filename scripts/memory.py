@@ -203,7 +203,7 @@ def main(words: Sequence[str] = ()) -> int:
         "--what", nargs="+", choices=("training", "import"), default=["training", "import"]
     )
     parser.add_argument(
-        "--rounds", type=positive, default=5, help="at least 5 (default: %(default)s)"
+        "--rounds", type=positive, default=5, help="5 or more for figures (default: %(default)s)"
     )
     parser.add_argument("--sentences", type=positive, default=32, help="of a batch (%(default)s)")
     parser.add_argument("--length", type=positive, default=24, help="of a sentence (%(default)s)")

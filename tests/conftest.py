@@ -1,11 +1,12 @@
-"""What all tests share: one thread, and a softmax without fairseq's rounding to float32."""
+"""What all tests share: one thread, kinds of processor, a softmax without rounding to float32."""
 
-from typing import List
+from typing import Iterator, List
 
 import pytest
 import torch
 import torch.nn.functional as F
 from fairseq import utils
+from helpers.processors import PROCESSORS, computing_as
 from torch import Tensor
 
 torch.set_num_threads(1)
@@ -21,6 +22,13 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
         return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(params=PROCESSORS)
+def processor(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each kind of processor in turn, as which the compiled library computes."""
+    with computing_as(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -57,11 +57,26 @@ class NativeSteps:
     ) -> Tuple[Tensor, List[Tensor], Optional[Tensor]]:
         """Decode one token; see ``decoding.Steps.step``."""
         x = x[0]
+        self.check(x.size(0))
         if self.begins_alike(x, padding):
             return self.step_of_sentences(x, alignment_layer)
         self.descend(x.size(0), padding)
         y, states, attention = self.step_of_rows(x, alignment_layer)
         return y[None], list(states), attention
+
+    def check(self, rows: int) -> None:
+        """Raise where a step is of other rows than this search.
+
+        Raises:
+            ValueError: naming both numbers.
+        """
+        known = rows if self.sentences is None else self.sentences.size(0)
+        known = known if self.ancestors is None else self.ancestors.size(1)
+        if rows != known:
+            raise ValueError(
+                f"the decoder was given {rows} rows, but this search has {known}; reorder the "
+                "encoder's output and the search's state to match"
+            )
 
     def begins_alike(self, x: Tensor, padding: Optional[Tensor]) -> bool:
         """Whether this is the first step, with all beams of a sentence alike."""
@@ -108,7 +123,6 @@ class NativeSteps:
         search.past, search.past_rows = addressof(places), addressof(rows_then)
         search.ancestors = address(self.ancestors)
         if self.memory is not None and self.sentences is not None:
-            assert self.sentences.size(0) == rows
             _, search.memory_sentences, search.memory_length, _ = self.memory.shape
             if alignment_layer >= 0:
                 attention = x.new_empty(stack.heads, rows, 1, search.memory_length)

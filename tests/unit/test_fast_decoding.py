@@ -221,6 +221,19 @@ def test_a_reordered_memory_that_was_changed(taken: List[int]) -> None:
 
 
 @torch.no_grad()
+def test_other_rows_than_the_memory_has(processor: str) -> None:
+    model = ready()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    state: Dict[str, Any] = {}
+    with pytest.raises(ValueError, match="given 4 rows, but this search has 3"):
+        model.decoder(torch.full((4, 1), EOS), encoder_out=memory, incremental_state=state)
+    model.decoder(torch.full((3, 1), EOS), encoder_out=memory, incremental_state=state)
+    with pytest.raises(ValueError, match="given 2 rows, but this search has 3"):
+        model.decoder(torch.full((2, 2), EOS), encoder_out=memory, incremental_state=state)
+
+
+@torch.no_grad()
 def test_a_copied_state_goes_on_by_itself(taken: List[int]) -> None:
     model = ready()
     batch = sample()["net_input"]
