@@ -59,6 +59,19 @@ def is_plain_layer(layer: Any, memory: Any) -> bool:
     )
 
 
+def check_rows(rows: int, known: int) -> None:
+    """Raise where a step is of other rows than its search.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if rows != known:
+        raise ValueError(
+            f"the decoder was given {rows} rows, but this search has {known}; reorder the "
+            "encoder's output and the search's state to match"
+        )
+
+
 class Steps:
     """What a search keeps between its steps.
 
@@ -110,6 +123,7 @@ class Steps:
             heads x rows x 1 x S, or None.
         """
         x = x[0]
+        self.check(x.size(0))
         self.note_padding(padding, x)
         mask = None
         if self.padding is not None:
@@ -131,6 +145,12 @@ class Steps:
             states.append(x[None])
         self.length += 1
         return self.around_stack.close(x, d)[None], states, attn
+
+    def check(self, rows: int) -> None:
+        if self.memory:
+            check_rows(rows, self.beam * self.memory[0][0].size(0))
+        elif self.past is not None:
+            check_rows(rows, self.past.size(2))
 
     def self_attention(self, index: int, x: Tensor, mask: Optional[Tensor]) -> Tensor:
         rows, width = x.shape

@@ -38,16 +38,16 @@ class ReorderedOutput(MutableMapping[str, List[Tensor]]):
     def __init__(
         self, output: Output, order: Tensor, reorder: Callable[[Any, Tensor], Dict[str, Any]]
     ) -> None:
-        if isinstance(output, ReorderedOutput) and not output.made:
+        if isinstance(output, ReorderedOutput) and output.made is None:
             order = output.order.index_select(0, order)
             output = output.output
         self.output: Output = output
         self.order: Tensor = order
         self.reorder = reorder
-        self.made: Dict[str, List[Tensor]] = {}
+        self.made: Optional[Dict[str, List[Tensor]]] = None
 
     def whole(self) -> Dict[str, List[Tensor]]:
-        if not self.made:
+        if self.made is None:
             # fairseq's function changes this list in place.
             states = {"encoder_states": list(self.output["encoder_states"])}
             self.made = self.reorder({**self.output, **states}, self.order)
@@ -105,7 +105,7 @@ def each(count: int, times: int) -> Tensor:
 def memory_of(encoder_out: Optional[Output]) -> Optional[Memory]:
     """What there is to attend to in fairseq's encoder output, or in a view of it."""
     sentences: Optional[Tensor] = None
-    if isinstance(encoder_out, ReorderedOutput) and not encoder_out.made:
+    if isinstance(encoder_out, ReorderedOutput) and encoder_out.made is None:
         sentences = encoder_out.order
         encoder_out = encoder_out.output
     if encoder_out is None or not encoder_out["encoder_out"]:

@@ -293,8 +293,8 @@ def main(words: Sequence[str] = ()) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--silent", type=share, default=0, metavar="SHARE",
-        help="of feed-forward units that ReLU sets to 0 in what generates: 0.8 to 0.95 is usual in "
-        "trained models (scripts/silent_units.py); 0 leaves it at the half of untrained ones",
+        help="of feed-forward units that ReLU sets to 0, with --what generate: 0.8 to 0.95 is "
+        "usual in trained models (scripts/silent_units.py); 0 leaves the half of untrained ones",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", type=positive, default=7, help="5 or more for figures (default: %(default)s)"

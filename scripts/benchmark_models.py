@@ -45,7 +45,7 @@ def size(text: str) -> str:
     width = int(text.split("x")[1])
     if width % heads(width) != 0:
         raise argparse.ArgumentTypeError(
-            f"{text}: {heads(width)} heads do not divide a width of {width}; give a multiple of 64"
+            f"{text}: {heads(width)} heads do not divide {width}; give another width, as 64"
         )
     return text
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from resdual_fairseq.diagnostics.checkpoints import load
+from resdual_fairseq.diagnostics.command import positive
 from resdual_fairseq.diagnostics.data import draw_batches, open_task
 from resdual_fairseq.errors import ResDualError
 
@@ -61,7 +62,7 @@ def main(words: Sequence[str] = ()) -> int:
     parser.add_argument("data", metavar="DATA_BIN", help="a folder made by fairseq-preprocess")
     parser.add_argument("checkpoint", type=Path, help="written by fairseq-train")
     parser.add_argument("--split", default="valid", help="part of the data (%(default)s)")
-    parser.add_argument("--batches", type=int, default=4, help="of 1,000 tokens (%(default)s)")
+    parser.add_argument("--batches", type=positive, default=4, help="of 1,000 tokens (%(default)s)")
     arguments = parser.parse_args(words or None)
     try:
         task = open_task(arguments.data, arguments.split)

@@ -20,12 +20,8 @@ struct room {
  * to a whole pair or four. */
 static inline size_t codes_of(long inputs) { return 96 * (inputs + 3); }
 
-/* How many numbers a product's lists of active inputs take: for each tile their count and which. */
-static inline long lists_of(long rows, long inputs)
-{
-    const long most = rows > FEW && inputs > DEEP ? DEEP : inputs;
-    return (rows / TILE + 1) * (1 + most) + inputs;
-}
+/* The most that a product's lists of active inputs take: for each tile their count and which. */
+static inline long lists_of(long rows, long inputs) { return (rows / TILE + 1) * (1 + inputs); }
 
 static inline struct room furnish(const struct stack *s, long rows, long longest, char *scratch)
 {

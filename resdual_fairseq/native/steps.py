@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..decoding import check_rows
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
 from . import library
@@ -65,18 +66,10 @@ class NativeSteps:
         return y[None], list(states), attention
 
     def check(self, rows: int) -> None:
-        """Raise where a step is of other rows than this search.
-
-        Raises:
-            ValueError: naming both numbers.
-        """
-        known = rows if self.sentences is None else self.sentences.size(0)
-        known = known if self.ancestors is None else self.ancestors.size(1)
-        if rows != known:
-            raise ValueError(
-                f"the decoder was given {rows} rows, but this search has {known}; reorder the "
-                "encoder's output and the search's state to match"
-            )
+        if self.ancestors is not None:
+            check_rows(rows, self.ancestors.size(1))
+        elif self.sentences is not None:
+            check_rows(rows, self.sentences.size(0))
 
     def begins_alike(self, x: Tensor, padding: Optional[Tensor]) -> bool:
         """Whether this is the first step, with all beams of a sentence alike."""

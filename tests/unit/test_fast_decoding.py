@@ -221,7 +221,19 @@ def test_a_reordered_memory_that_was_changed(taken: List[int]) -> None:
 
 
 @torch.no_grad()
-def test_other_rows_than_the_memory_has(processor: str) -> None:
+def test_a_reordered_memory_that_was_emptied() -> None:
+    model = ready()
+    batch = sample()["net_input"]
+    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    view = model.encoder.reorder_encoder_out(memory, torch.tensor([1, 0, 2]))
+    view.clear()
+    assert dict(view) == view.copy() == {}
+    with pytest.raises(KeyError):
+        model.decoder(torch.full((3, 1), EOS), encoder_out=view, incremental_state={})
+
+
+@torch.no_grad()
+def test_other_rows_than_the_memory_has(taken: List[int]) -> None:
     model = ready()
     batch = sample()["net_input"]
     memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
@@ -231,6 +243,8 @@ def test_other_rows_than_the_memory_has(processor: str) -> None:
     model.decoder(torch.full((3, 1), EOS), encoder_out=memory, incremental_state=state)
     with pytest.raises(ValueError, match="given 2 rows, but this search has 3"):
         model.decoder(torch.full((2, 2), EOS), encoder_out=memory, incremental_state=state)
+    model.decoder(torch.full((3, 2), EOS), encoder_out=memory, incremental_state=state)
+    assert taken == [4, 3, 2, 3]
 
 
 @torch.no_grad()
