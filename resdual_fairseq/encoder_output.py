@@ -90,7 +90,7 @@ class Memory(NamedTuple):
         if self.sentences is None:
             return self, 1
         count = self.output.size(1)
-        beam = self.sentences.numel() // count
+        beam = self.sentences.numel() // max(1, count)
         if torch.equal(self.sentences, each(count, beam).to(self.sentences)):
             return self, beam
         padding = None if self.padding is None else self.padding.index_select(0, self.sentences)
