@@ -17,7 +17,7 @@ NATIVE = "resdual_fairseq/native"
 # torch's own OpenMP is found by this name; elsewhere the library takes one thread.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
 checksum = runpy.run_path(str(ROOT / NATIVE / "sources.py"))["checksum"]
-HEADERS = ("codes", "kernels", "layers", "product", "room", "structures", "vectors")
+HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / NATIVE).glob("*.h"))
 
 setup(
     name="resdual-fairseq",
@@ -33,7 +33,7 @@ setup(
         Extension(
             "resdual_fairseq.native._library",
             sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library", "vnni")],
-            depends=[f"{NATIVE}/{name}.h" for name in HEADERS],
+            depends=HEADERS,
             define_macros=[("RESDUAL_SOURCES", f"{checksum(ROOT / NATIVE)}u")],
             extra_compile_args=["-O3", "-fno-math-errno", *OPENMP],
             extra_link_args=OPENMP,

@@ -37,6 +37,7 @@ CALLS = {
     "decode": "decoder's stack",
     "linear": "output projection, memory's keys and values",
     "log_softmax": "log-probabilities",
+    "greatest": "candidates of the search",
     "fingerprint": "whether weights have changed",
 }
 

@@ -72,28 +72,6 @@ static void soften(float *scores, long n)
     for (long i = 0; i < n; i++) scores[i] *= factor;
 }
 
-/* out = a minus the logarithm of the sum of e to the a: NaN throughout where one is NaN. */
-static void log_softmax(const float *a, long n, float *out)
-{
-    vec most = spread(-__builtin_inff()), many = {0};
-    long i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const vec x = load(a + i);
-        const ivec more = x > most;
-        most = (vec)(((ivec)x & more) | ((ivec)most & ~more));
-    }
-    float largest = most[0];
-    for (int lane = 1; lane < LANES; lane++)
-        if (most[lane] > largest) largest = most[lane];
-    for (long rest = i; rest < n; rest++)
-        if (a[rest] > largest) largest = a[rest];
-    for (i = 0; i + LANES <= n; i += LANES) many += exponential(load(a + i) - largest);
-    float total = sum(many);
-    for (; i < n; i++) total += expf(a[i] - largest);
-    const float all = logf(total);
-    for (i = 0; i < n; i++) out[i] = a[i] - largest - all;
-}
-
 /* out[c] = the sum over i of weights[i] rows[i][apart + c], for `size` columns c from `at` on. */
 static void mix(const float *const *rows, long apart, const float *weights, long n, long at,
                 long size, float *out)

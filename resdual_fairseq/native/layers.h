@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "room.h"
+#include "vocabulary.h"
 
 static void feed_forward(const struct stack *s, const struct layer *l, struct room room, long rows,
                          float *x, float *d)
@@ -135,8 +136,16 @@ void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *o
     linear(l, a, rows, 0, out, codes, NULL);
 }
 
-/* Log-probabilities of rows x columns. */
-void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out)
+/* Log-probabilities of rows x columns; `whole` becomes 0 where one is NaN. */
+void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out, int *whole)
 {
-    for (; rows > 0; rows--, a += columns, out += columns) log_softmax(a, columns, out);
+    for (; rows > 0; rows--, a += columns, out += columns) *whole &= log_softmax(a, columns, out);
+}
+
+/* The `few` greatest of each row, rows x few; `whole` becomes 0 where a NaN is met. */
+void VARIANT(greatest)(const float *a, long rows, long columns, long few, float *values,
+                     int64_t *places, int *whole)
+{
+    for (; rows > 0 && *whole; rows--, a += columns, values += few, places += few)
+        *whole = greatest(a, columns, few, values, places);
 }

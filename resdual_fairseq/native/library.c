@@ -74,8 +74,13 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, void *codes),
          (l, a, rows, out, codes))
 
-FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out),
-         (a, rows, columns, out))
+FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out, int *whole),
+         (a, rows, columns, out, whole))
+
+FUNCTION(greatest,
+         (const float *a, long rows, long columns, long few, float *values, int64_t *places,
+          int *whole),
+         (a, rows, columns, few, values, places, whole))
 
 struct numbers { /* of 32 bits */
     const uint32_t *at;
@@ -163,12 +168,30 @@ void resdual_linear(const struct linear *l, const float *a, long rows, float *ou
     }
 }
 
-/* The logarithm of the softmax of rows x columns, whose rows `threads` share. */
-void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
+/* The logarithm of the softmax of rows x columns, whose rows `threads` share. Returns whether none
+ * is NaN. */
+int resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
 {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    int whole = 1;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(& : whole)
     for (long i = 0; i < threads; i++) {
         const long first = rows * i / threads, last = rows * (i + 1) / threads;
-        log_softmax(a + first * columns, last - first, columns, out + first * columns);
+        log_softmax(a + first * columns, last - first, columns, out + first * columns, &whole);
     }
+    return whole;
+}
+
+/* The `few` greatest of each row of rows x columns, which `threads` share, and their columns: rows x
+ * few, from the greatest on. Returns 0 where NaN is met. */
+int resdual_greatest(const float *a, long rows, long columns, long few, float *values,
+                     int64_t *places, long threads)
+{
+    int whole = 1;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(& : whole)
+    for (long i = 0; i < threads; i++) {
+        const long first = rows * i / threads, last = rows * (i + 1) / threads;
+        greatest(a + first * columns, last - first, columns, few, values + first * few,
+                 places + first * few, &whole);
+    }
+    return whole;
 }

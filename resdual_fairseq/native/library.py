@@ -12,7 +12,7 @@ import sys
 from ctypes import POINTER, byref, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ MOST = 2
 """The newest kind of processor that the library has products for (library.c)."""
 FEW_ROWS = 16
 """Fewer rows than this are not worth a thread of their own."""
+FEW_NUMBERS = 2**16
+"""Nor are fewer numbers that are only compared."""
+PARTIAL = 64
+"""Of fewer numbers for each that is wanted, torch's topk makes no partial sort."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MEGABYTE = 2**20
 
@@ -52,8 +56,10 @@ def load() -> Optional[Any]:
     library.resdual_scratch.restype = c_size_t
     library.resdual_fingerprint.argtypes = (c_void_p, c_long, c_long)
     library.resdual_fingerprint.restype = c_uint64
-    library.resdual_log_softmax.argtypes = (c_void_p, c_long, c_long, c_void_p, c_long)
-    for name in ("decode", "encode", "linear", "log_softmax"):
+    rows = (c_void_p, c_long, c_long)
+    library.resdual_log_softmax.argtypes = (*rows, c_void_p, c_long)
+    library.resdual_greatest.argtypes = (*rows, c_long, c_void_p, c_void_p, c_long)
+    for name in ("decode", "encode", "linear"):
         getattr(library, f"resdual_{name}").restype = None
     return library
 
@@ -155,15 +161,35 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def log_softmax(x: Tensor) -> Tensor:
-    """The logarithm of the softmax of x, rows x columns, as torch's."""
+def log_softmax(x: Tensor) -> Tuple[Tensor, bool]:
+    """The logarithm of the softmax of x, rows x columns, as torch's, and whether none is NaN."""
     lib = load()
     assert lib is not None
     assert x.is_contiguous() and x.dtype == torch.float32
     out = torch.empty_like(x)
     threads = threads_for(x.size(0))
-    lib.resdual_log_softmax(x.data_ptr(), *x.shape, out.data_ptr(), threads)
-    return out
+    whole = lib.resdual_log_softmax(x.data_ptr(), *x.shape, out.data_ptr(), threads)
+    return out, bool(whole)
+
+
+def greatest(x: Tensor, few: int) -> Optional[Tuple[Tensor, Tensor]]:
+    """The ``few`` greatest of each row of x, rows x columns, and their columns, as torch's topk.
+
+    Which of equals they are is torch's choice too, of at least ``PARTIAL`` columns for each.
+
+    Returns:
+        rows x few from the greatest on, float32, and their columns, int64; None where NaN is met.
+    """
+    lib = load()
+    assert lib is not None
+    assert x.is_contiguous() and x.dtype == torch.float32 and 0 < few <= x.size(1)
+    values = x.new_empty(x.size(0), few)
+    columns = torch.empty(x.size(0), few, dtype=torch.int64)
+    threads = max(1, min(torch.get_num_threads(), x.size(0), x.numel() // FEW_NUMBERS))
+    whole = lib.resdual_greatest(
+        x.data_ptr(), *x.shape, few, values.data_ptr(), columns.data_ptr(), threads
+    )
+    return (values, columns) if whole else None
 
 
 def fingerprint(arrays: Tensor) -> int:

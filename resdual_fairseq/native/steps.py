@@ -11,6 +11,7 @@ from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
 from . import library
 from .library import address
+from .log_probabilities import log_probabilities as of_logits
 from .rules import packed_projection, packed_stack, usable
 from .structures import PackedStack, Search, Source
 
@@ -205,4 +206,4 @@ def log_probabilities(logits: Tensor) -> Optional[Tensor]:
     """Those of one step, rows x 1 x V, where the library can compute them."""
     if logits.dim() != 3 or logits.size(1) != 1 or not usable(logits):
         return None
-    return library.log_softmax(logits[:, 0].contiguous())[:, None]
+    return of_logits(logits[:, 0].contiguous())[:, None]

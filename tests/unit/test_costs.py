@@ -44,6 +44,26 @@ class Products(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+LOOKED_FOR = {"topk", "sort", "max", "ne", "eq", "index_put_", "masked_fill_", "nonzero"}
+
+
+class Passes(TorchDispatchMode):
+    """The comparisons, choices and puts of torch that read at least so many numbers."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.found: List[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        if name in LOOKED_FOR and args[0].numel() >= self.numbers:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
 class Kept:
     """The bytes that autograd keeps for backward, each storage once, parameters left out."""
 
@@ -181,3 +201,20 @@ def test_rows_that_a_search_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     sentences, length = sample()["net_input"]["src_tokens"].shape
     assert products == [sentences * length] * 2
     assert steps[:2] == [sentences, 4 * sentences]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("compiled", ["1", "0"])
+def test_passes_over_the_vocabulary(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a search by the library none is torch's but sums."""
+    if native.loaded() is None:
+        pytest.skip("the library was not compiled: no C compiler where this was installed")
+    monkeypatch.setenv("RESDUAL_NATIVE", compiled)
+    model = build(**SIZES).float().eval()
+    monkeypatch.setattr(library, "PARTIAL", 1)
+    options = {"beam_size": 2, "min_len": 5, "max_len_a": 0, "max_len_b": 5}
+    generator = SequenceGenerator([model], model.decoder.dictionary, **options)
+    rows = 2 * sample()["net_input"]["src_tokens"].size(0)
+    with Passes(rows * generator.vocab_size) as passes:
+        generator.generate([model], sample())
+    assert set(passes.found) == (set() if compiled == "1" else {"ne", "index_put_", "topk"})

@@ -8,11 +8,13 @@ import pytest
 import torch
 from fairseq.search import Sampling
 from fairseq.sequence_generator import SequenceGenerator
-from helpers.models import EOS, KINDS, PAD, let_sentences_end, sample, stirred
+from helpers import models
+from helpers.models import EOS, KINDS, PAD, dictionary, let_sentences_end, sample, stirred
 from helpers.processors import PROCESSORS, computing_as
 from torch import Tensor, nn
 
 from resdual_fairseq import decoding, native
+from resdual_fairseq.native import library
 
 OPTIONS: Dict[str, Dict[str, Any]] = {
     "as_is": {},
@@ -84,6 +86,7 @@ def both_ways(
     assert taken
     del taken[:]
     monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setattr(native, "log_probabilities", lambda _: None)
     found.append(search(models, **options))
     assert not taken
     return found
@@ -97,6 +100,21 @@ def test_searches_find_the_same(
 ) -> None:
     model = ready(residual=kind, **OPTIONS[name])
     assert_same_hypotheses(*both_ways([model], monkeypatch, taken, **SEARCHES[how]))
+
+
+@pytest.mark.parametrize("how", SEARCHES)
+def test_searches_over_many_words(
+    how: str, monkeypatch: pytest.MonkeyPatch, taken: List[int]
+) -> None:
+    """So many that the library takes the candidates."""
+    calls: List[int] = []
+    greatest = library.greatest
+    monkeypatch.setattr(library, "greatest", lambda x, few: calls.append(few) or greatest(x, few))
+    monkeypatch.setattr(models, "dictionary", lambda *_, **__: dictionary(1500))
+    model = ready()
+    beam = SEARCHES[how]["beam_size"]
+    assert_same_hypotheses(*both_ways([model], monkeypatch, taken, **SEARCHES[how]))
+    assert set(calls) == ({2 * beam} if native.loaded() else set())
 
 
 @pytest.mark.parametrize("layerdrop", [0.0, 0.4])
