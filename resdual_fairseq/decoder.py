@@ -204,6 +204,11 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         self, tokens: Tensor, incremental_state: IncrementalState = None
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """Embeddings x_1 (T x B x C) of tokens (B x T), and their padding mask (B x T) or None."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if incremental_state is not None:
+                found = native.embedded(self, tokens)
+                if found is not None:
+                    return found
         positions: Optional[Tensor] = None
         if self.embed_positions is not None:
             positions = self.embed_positions(tokens, incremental_state=incremental_state)

@@ -1,11 +1,13 @@
 """Generation on the CPU by a small compiled library, where it was built and where it applies."""
 
+from .embeddings import embedded
 from .library import loaded
 from .rules import forget, look_again
 from .steps import NativeSteps, encoded, log_probabilities, projected, steps
 
 __all__ = [
     "NativeSteps",
+    "embedded",
     "encoded",
     "forget",
     "loaded",

@@ -168,6 +168,23 @@ void resdual_linear(const struct linear *l, const float *a, long rows, float *ou
     }
 }
 
+/* Embeddings of the newest tokens of rows, which lie `apart` from one another: `scale` times their
+ * rows of the table of `words`, plus those of their position unless that is NULL. Returns how many
+ * are padding, or -1 where one is not in the table. */
+long resdual_embed(const float *table, long words, long width, float scale, const float *position,
+                   const int64_t *tokens, long apart, long rows, long padding, float *out)
+{
+    long found = 0;
+    for (long r = 0; r < rows; r++, tokens += apart, out += width) {
+        if (*tokens < 0 || *tokens >= words) return -1;
+        found += *tokens == padding;
+        const float *embedding = table + *tokens * width;
+        for (long i = 0; i < width; i++) out[i] = scale * embedding[i];
+        for (long i = 0; position && i < width; i++) out[i] += position[i];
+    }
+    return found;
+}
+
 /* The logarithm of the softmax of rows x columns, whose rows `threads` share. Returns whether none
  * is NaN. */
 int resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)

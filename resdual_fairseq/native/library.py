@@ -9,7 +9,7 @@ import importlib.machinery
 import logging
 import os
 import sys
-from ctypes import POINTER, byref, c_long, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_float, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any, Iterator, Optional, Tuple
@@ -59,6 +59,11 @@ def load() -> Optional[Any]:
     rows = (c_void_p, c_long, c_long)
     library.resdual_log_softmax.argtypes = (*rows, c_void_p, c_long)
     library.resdual_greatest.argtypes = (*rows, c_long, c_void_p, c_void_p, c_long)
+    library.resdual_embed.argtypes = (
+        *(c_void_p, c_long, c_long, c_float, c_void_p),
+        *(c_void_p, c_long, c_long, c_long, c_void_p),
+    )
+    library.resdual_embed.restype = c_long
     for name in ("decode", "encode", "linear"):
         getattr(library, f"resdual_{name}").restype = None
     return library
@@ -159,6 +164,35 @@ def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
         scratch.data_ptr(), scratch.size(1), threads,
     )  # fmt: skip
     return out
+
+
+def embed(
+    table: Tensor, scale: float, position: Optional[Tensor], tokens: Tensor, padding: int
+) -> Tuple[Tensor, int]:
+    """``scale`` times the rows of a table that tokens name, plus a position's embedding.
+
+    Args:
+        table: V x C.
+        scale: rounded to float32, as torch does it.
+        position: C, or None.
+        tokens: rows, int64, as far apart as they are.
+        padding: a token to be counted.
+
+    Returns:
+        rows x C; how many tokens are padding, or -1, with nothing of use, where one is not in the
+        table.
+    """
+    lib = load()
+    assert lib is not None
+    assert table.is_contiguous() and table.dtype == torch.float32 and tokens.dtype == torch.int64
+    assert position is None or (position.is_contiguous() and position.dtype == torch.float32)
+    assert position is None or position.shape == table.shape[1:]
+    out = table.new_empty(tokens.size(0), table.size(1))
+    found = lib.resdual_embed(
+        table.data_ptr(), *table.shape, scale, address(position),
+        tokens.data_ptr(), tokens.stride(0), tokens.size(0), padding, out.data_ptr(),
+    )  # fmt: skip
+    return out, int(found)
 
 
 def log_softmax(x: Tensor) -> Tuple[Tensor, bool]:

@@ -32,6 +32,7 @@ class NativeSteps:
         self.around_stack = decoder.layer_norm
         self.packed = packed
         self.past: List[Tensor] = []
+        self.rows: List[int] = []
         self.ancestors: Optional[Tensor] = None
         self.sentences: Optional[Tensor] = None
         self.beam = 1
@@ -108,9 +109,10 @@ class NativeSteps:
         rows, width = x.shape
         stack = self.packed.structure
         self.past.append(x.new_empty(stack.depth, rows, 2, width))
+        self.rows.append(rows)
         steps = len(self.past)
-        places = (c_void_p * steps)(*(past.data_ptr() for past in self.past))
-        rows_then = (c_long * steps)(*(past.size(1) for past in self.past))
+        places = (c_void_p * steps)(*map(Tensor.data_ptr, self.past))
+        rows_then = (c_long * steps)(*self.rows)
         states = x.new_empty(stack.depth, 1, rows, width)
         attention: Optional[Tensor] = None
         search = Search(steps=steps, rows=rows, states=states.data_ptr())
