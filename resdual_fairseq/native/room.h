@@ -20,8 +20,12 @@ struct room {
  * to a whole pair or four. */
 static inline size_t codes_of(long inputs) { return 96 * (inputs + 3); }
 
-/* The most that a product's lists of active inputs take: for each tile their count and which. */
-static inline long lists_of(long rows, long inputs) { return (rows / TILE + 1) * (1 + inputs); }
+/* The most that a product's lists of active inputs take: their count and which, for each row of many
+ * some inputs at a time, or for each tile of few all. */
+static inline long lists_of(long rows, long inputs)
+{
+    return rows > FEW ? rows * (1 + SHALLOW) : (rows / TILE + 1) * (1 + inputs);
+}
 
 static inline struct room furnish(const struct stack *s, long rows, long longest, char *scratch)
 {

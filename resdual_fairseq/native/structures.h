@@ -7,6 +7,7 @@
 #define TILE 6   /* rows of a product that are computed together */
 #define FEW 24   /* rows that the caches hold whole */
 #define DEEP 512 /* inputs of more rows that they hold at a time */
+#define SHALLOW 96 /* inputs whose weights for PADDED columns the nearest cache holds */
 #define PADDED 64 /* columns are padded to a multiple of this: the most that a tile takes */
 
 /* Panels hold PANEL columns, and there are as many as PADDED says, also for bias and scales. A

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 import torch
 from fairseq.optim.adam import Adam
-from helpers.models import EOS, KINDS, PAD, assert_close, build, sample, stirred
+from helpers.models import EOS, KINDS, PAD, assert_close, build, sample, stir, stirred
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -130,11 +130,13 @@ def test_the_encoder(
 
 @pytest.mark.parametrize("sentences", [1, 4, 12])
 @pytest.mark.parametrize("loudest", [-1.0, 0.5, 3.0])
+@pytest.mark.parametrize("width", [8, 72])
 def test_units_that_relu_sets_to_0(
-    processor: str, sentences: int, loudest: float, monkeypatch: pytest.MonkeyPatch
+    processor: str, sentences: int, loudest: float, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left out where many are 0 in a few rows: all of them, some, and few."""
-    model = stirred(encoder_ffn_embed_dim=1100).float().eval()
+    model = stir(build(encoder_embed_dim=width, encoder_ffn_embed_dim=1100), size=0.1)
+    model = model.float().eval()
     for layer in model.encoder.layers:
         layer.fc1.bias.uniform_(-4, loudest)
     tokens = torch.randint(4, 20, (sentences, 5))
