@@ -81,6 +81,17 @@ class Join:
     """s, or None where there is no d."""
 
 
+@dataclass(frozen=True)
+class Close:
+    """How a scheme closes the streams where that is no more than this, for the compiled library.
+
+    y is x, LN_out(x), or, where there is an alpha, alpha x + LN_out(d).
+    """
+
+    norms: bool = False
+    alpha: Optional[float] = None
+
+
 class Residual(nn.LayerNorm):
     """One residual connection with its layer norm. A scheme is a subclass.
 
@@ -158,6 +169,11 @@ class Residual(nn.LayerNorm):
         """:meth:`read` and :meth:`join` in the form of :class:`Join`."""
         raise NotImplementedError(f"{type(self).__name__} is not in this form")
 
+    @torch.jit.unused
+    def as_close(self) -> Close:
+        """:meth:`close` in the form of :class:`Close`."""
+        raise NotImplementedError(f"{type(self).__name__} is not in this form")
+
 
 class PostLN(Residual):
     """x_{k+1} = LN_k(x_k + f_k(x_k)), y = x_{N+1} (Vaswani et al. 2017)."""
@@ -168,6 +184,10 @@ class PostLN(Residual):
     @torch.jit.unused
     def as_join(self) -> Join:
         return Join(norms_sum=True)
+
+    @torch.jit.unused
+    def as_close(self) -> Close:
+        return Close()
 
 
 class PreLN(Residual):
@@ -205,6 +225,10 @@ class PreLN(Residual):
     @torch.jit.unused
     def as_join(self) -> Join:
         return Join(norms_input=True)
+
+    @torch.jit.unused
+    def as_close(self) -> Close:
+        return Close(norms=self.final_norm)
 
 
 class ResiDual(Residual):
@@ -247,6 +271,10 @@ class ResiDual(Residual):
     @torch.jit.unused
     def as_join(self) -> Join:
         return Join(norms_sum=True, dual=self.s)
+
+    @torch.jit.unused
+    def as_close(self) -> Close:
+        return Close(norms=True, alpha=self.alpha)
 
 
 RESIDUALS: Dict[str, Type[Residual]] = {"resdual": ResiDual, "post": PostLN, "pre": PreLN}

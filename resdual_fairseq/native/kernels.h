@@ -13,7 +13,9 @@ static void linear(const struct linear *l, const float *a, long rows, int rectif
     else float_linear(l, a, rows, rectify, out, lists);
 }
 
-static void layer_norm(const struct connection *c, const float *x, long width, float *out)
+/* out = LN(x) of one row; out may be x. */
+static void layer_norm(const float *weight, const float *bias, float eps, const float *x,
+                       long width, float *out)
 {
     float mean = 0, variance = 0;
     vec total = {0};
@@ -29,8 +31,8 @@ static void layer_norm(const struct connection *c, const float *x, long width, f
     }
     variance = sum(total);
     for (; i < width; i++) variance += (x[i] - mean) * (x[i] - mean);
-    float factor = 1 / __builtin_sqrtf(variance / width + c->eps);
-    for (i = 0; i < width; i++) out[i] = (x[i] - mean) * factor * c->weight[i] + c->bias[i];
+    float factor = 1 / __builtin_sqrtf(variance / width + eps);
+    for (i = 0; i < width; i++) out[i] = (x[i] - mean) * factor * weight[i] + bias[i];
 }
 
 /* What a block computes on: x, or its norm in `normed`. */
@@ -38,7 +40,8 @@ static const float *read_rows(const struct connection *c, const float *x, long r
                               float *normed)
 {
     if (!c->norms_input) return x;
-    for (long r = 0; r < rows; r++) layer_norm(c, x + r * width, width, normed + r * width);
+    for (long r = 0; r < rows; r++)
+        layer_norm(c->weight, c->bias, c->eps, x + r * width, width, normed + r * width);
     return normed;
 }
 
@@ -50,7 +53,17 @@ static void join_rows(const struct connection *c, const float *f, long rows, lon
     if (c->has_dual)
         for (long i = 0; i < rows * width; i++) d[i] += c->scale * f[i];
     if (c->norms_sum)
-        for (long r = 0; r < rows; r++) layer_norm(c, x + r * width, width, x + r * width);
+        for (long r = 0; r < rows; r++)
+            layer_norm(c->weight, c->bias, c->eps, x + r * width, width, x + r * width);
+}
+
+/* The stack's output, in place of x; d is lost. */
+static void close_rows(const struct closing *c, long rows, long width, float *x, float *d)
+{
+    float *normed = c->has_dual ? d : x;
+    for (long r = 0; c->norms && r < rows; r++)
+        layer_norm(c->weight, c->bias, c->eps, normed + r * width, width, normed + r * width);
+    for (long i = 0; c->has_dual && i < rows * width; i++) x[i] = c->alpha * x[i] + d[i];
 }
 
 /* Turn n scores, of which hidden ones are -inf, into weights whose sum is 1 (0 if all are hidden).

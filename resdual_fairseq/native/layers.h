@@ -114,6 +114,7 @@ void VARIANT(decode)(const struct stack *s, const struct search *now, long first
             memcpy(now->states + (index * now->rows + first) * width, x,
                    rows * width * sizeof(float));
     }
+    close_rows(&now->closing, rows, width, x, d);
 }
 
 /* Sentences first to last: x and d are sentences x length x width. */

@@ -135,8 +135,8 @@ size_t resdual_linear_scratch(const struct linear *l)
 }
 
 /* One token for every row of a search, whose rows `threads` share. x, and d where there is one, are
- * rows x width: the streams before the first layer, and then those after the last. Each thread has
- * `room` bytes of scratch. */
+ * rows x width: the streams before the first layer; then x is the output of the stack, closed as
+ * the search says. Each thread has `room` bytes of scratch. */
 void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d,
                     char *scratch, size_t room, long threads)
 {

@@ -126,7 +126,7 @@ def room(size: int, threads: int) -> Tensor:
 
 
 def decode(packed: PackedStack, search: Search, x: Tensor, d: Optional[Tensor]) -> None:
-    """One token through a decoder's stack; x and d, rows x C, are changed in place."""
+    """One token through a decoder's stack: x, rows x C, becomes its output, and d is lost."""
     lib = load()
     assert lib is not None
     threads = threads_for(search.rows)

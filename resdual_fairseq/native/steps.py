@@ -6,14 +6,16 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..attention import is_plainly_called
 from ..decoding import check_rows
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
+from ..residual import Close
 from . import library
 from .library import address
 from .log_probabilities import log_probabilities as of_logits
-from .rules import packed_projection, packed_stack, usable
-from .structures import PackedStack, Search, Source
+from .rules import KNOWN, packed_projection, packed_stack, usable
+from .structures import Closing, PackedStack, Search, Source
 
 
 class NativeSteps:
@@ -125,8 +127,11 @@ class NativeSteps:
             search.attention, search.align_layer = address(attention), alignment_layer
             search.memory, search.sentences = self.memory.data_ptr(), self.sentences.data_ptr()
             search.memory_padding = address(self.memory_padding)
+        closing = closing_of(self.around_stack)
+        if closing is not None:
+            search.closing = closing
         library.decode(self.packed, search, x, d)
-        return self.around_stack.close(x, d), states, attention
+        return self.around_stack.close(x, d) if closing is None else x, states, attention
 
     def descend(self, rows: int, padding: Optional[Tensor]) -> None:
         """Let every row see its own newest step, unless that is padding."""
@@ -159,6 +164,23 @@ def steps(decoder: Any, memory: Optional[Memory], like: Tensor) -> Optional[Nati
     if packed is None:
         return None
     return NativeSteps(decoder, packed, memory)
+
+
+def closing_of(around_stack: Any) -> Optional[Closing]:
+    """How the library closes the streams, or None where the connection does that itself."""
+    if type(around_stack) not in KNOWN or not is_plainly_called(around_stack):
+        return None
+    close: Close = around_stack.as_close()
+    closing = Closing(eps=around_stack.eps, norms=close.norms)
+    if close.norms:
+        weight, bias = around_stack.weight, around_stack.bias
+        for tensor in (weight, bias):
+            if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+                return None
+        closing.weight, closing.bias = weight.data_ptr(), bias.data_ptr()
+    if close.alpha is not None:
+        closing.has_dual, closing.alpha = 1, close.alpha
+    return closing
 
 
 def encoded(encoder: Any, x: Tensor, padding: Optional[Tensor]) -> Optional[Tensor]:

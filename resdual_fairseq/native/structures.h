@@ -26,6 +26,12 @@ struct connection { /* what residual.py calls a Join, with the layer norm at its
     int norms_input, norms_sum, has_dual;
 };
 
+struct closing { /* what residual.py calls a Close, with LN_out */
+    const float *weight, *bias;
+    float eps, alpha;
+    int norms, has_dual;
+};
+
 struct layer {
     struct linear qkv, attention_out, query, memory_out, up, down;
     struct connection attention, memory, feed_forward;
@@ -53,6 +59,7 @@ struct search {
     const unsigned char *memory_padding; /* sentences x memory_length, or NULL */
     float *attention;         /* heads x rows x memory_length, of align_layer, or NULL */
     float *states;            /* depth x rows x width: x after every layer, or NULL */
+    struct closing closing;
     long steps, rows, memory_sentences, memory_length, align_layer;
 };
 

@@ -34,6 +34,13 @@ class Connection(Structure):
     )
 
 
+class Closing(Structure):
+    _fields_ = (
+        *(("weight", c_void_p), ("bias", c_void_p), ("eps", c_float), ("alpha", c_float)),
+        *(("norms", c_int), ("has_dual", c_int)),
+    )
+
+
 class Layer(Structure):
     _fields_ = (
         *(("qkv", Linear), ("attention_out", Linear), ("query", Linear), ("memory_out", Linear)),
@@ -59,7 +66,7 @@ class Search(Structure):
         *(("past", c_void_p), ("past_rows", c_void_p), ("ancestors", c_void_p)),
         ("sentences", c_void_p),
         *(("memory", c_void_p), ("memory_padding", c_void_p)),
-        *(("attention", c_void_p), ("states", c_void_p)),
+        *(("attention", c_void_p), ("states", c_void_p), ("closing", Closing)),
         *(("steps", c_long), ("rows", c_long)),
         *(("memory_sentences", c_long), ("memory_length", c_long), ("align_layer", c_long)),
     )

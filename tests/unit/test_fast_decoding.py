@@ -301,3 +301,28 @@ def test_where_it_does_not_apply(taken: List[int]) -> None:
     memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
     model.decoder(torch.tensor([[EOS]] * 3), encoder_out=memory, incremental_state={})
     assert not taken
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "options", [{"residual": "pre", "no_decoder_final_norm": True}, {"residual_alpha": 0.25}]
+)
+def test_how_the_streams_close(
+    options: Dict[str, Any], monkeypatch: pytest.MonkeyPatch, taken: List[int]
+) -> None:
+    assert_same_hypotheses(*both_ways([ready(**options)], monkeypatch, taken, beam_size=3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["resdual", "pre"])
+def test_a_hook_on_what_closes_the_streams(kind: str, taken: List[int]) -> None:
+    model = ready(residual=kind)
+    model.decoder.layer_norm.register_forward_hook(lambda module, given, found: 2 * found)
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    tokens = torch.tensor([[EOS, 4, 5]] * 3)
+    expected = model.decoder(tokens, encoder_out=memory)[0][:, -1:]
+    state: Dict[str, Any] = {}
+    for length in (1, 2, 3):
+        found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
+    assert taken
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
