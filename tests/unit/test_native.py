@@ -402,7 +402,7 @@ def test_the_library_of_an_installed_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where ``--user-dir`` names a checkout, the library lies with the installed package."""
-    built = next(library.places())
+    built = Path(library.load()._name)
     there = tmp_path / "resdual_fairseq" / "native" / built.name
     there.parent.mkdir(parents=True)
     shutil.copy(built, there)
