@@ -64,14 +64,19 @@ def kept(function: Callable[..., Tensor]) -> Callable[..., LogProbabilities]:
 def item(x: LogProbabilities, index: Any) -> LogProbabilities:
     """Some of the numbers of x, as a view or copied: without NaN if x has none."""
     result: Any = Tensor.__getitem__(x, index).as_subclass(LogProbabilities)
-    if x.whole_at is not None and x.whole_at == x._version:
+    if is_whole(x) and not result.is_inference():
         result.whole_at = result._version
     return result
 
 
+def is_whole(x: LogProbabilities) -> bool:
+    """Whether x is known to have no NaN."""
+    return x.whole_at is not None and x.whole_at == x._version
+
+
 def unequal(x: LogProbabilities, other: Any) -> Any:
     """Where x is not the other: nowhere if it is itself and has no NaN."""
-    known = x is other and x.whole_at is not None and x.whole_at == x._version
+    known = x is other and is_whole(x)
     return torch.zeros(x.shape, dtype=torch.bool) if known else NotImplemented
 
 
@@ -84,11 +89,16 @@ def put(x: LogProbabilities, index: Any, value: Any) -> Any:
     return NotImplemented if index.numpy().any() else None
 
 
-def top(x: LogProbabilities, k: int, dim: int = -1, **others: Any) -> Any:
-    """The greatest k of each row, where x is a matrix in one piece."""
-    if others or torch.is_grad_enabled() or not x.is_contiguous() or x.dtype != torch.float32:
+def top(x: LogProbabilities, k: int, dim: int = -1, *more: Any, **named: Any) -> Any:
+    """The greatest k of each row, where x is a matrix in one piece and no more is asked."""
+    if more or named or torch.is_grad_enabled() or not x.is_contiguous():
         return NotImplemented
-    if x.dim() != 2 or dim not in (-1, 1) or not 0 < library.PARTIAL * k <= x.size(1):
+    if (
+        x.dtype != torch.float32
+        or x.dim() != 2
+        or dim not in (-1, 1)
+        or not 0 < library.PARTIAL * k <= x.size(1)
+    ):
         return NotImplemented
     found = library.greatest(x, k)
     return NotImplemented if found is None else torch.return_types.topk(found)

@@ -104,6 +104,8 @@ QUESTIONS: Dict[str, Callable[[Tensor], Any]] = {
     "put a row": lambda x: x.__setitem__((x < 0).all(dim=1), x[1, :1]),
     "top": lambda x: torch.topk(x, 4),
     "top by name": lambda x: torch.topk(input=x, k=4, dim=1, largest=False),
+    "top by place": lambda x: torch.topk(x, 4, -1, True, True),
+    "top as a list of arguments": lambda x: torch.topk(x, 4, 1, False),
     "top unsorted": lambda x: torch.topk(x, 4, sorted=False).values.sort().values,
     "top of columns": lambda x: torch.topk(x, 4, dim=0),
     "top of three axes": lambda x: torch.topk(x.view(2, 3, -1), 4),
@@ -177,3 +179,15 @@ def test_copies() -> None:
 def test_inference_mode_keeps_no_versions() -> None:
     with torch.inference_mode():
         assert type(log_probabilities(some())) is Tensor
+
+
+def test_what_was_made_before_inference_mode() -> None:
+    x = log_probabilities(some())
+    with torch.inference_mode():
+        for part in (x[1], x[[0, 1]], x[x > 0], x + 1, x.view(-1), torch.topk(x, 3).values):
+            assert not (part != part).any()
+        x[x != x] = -INFINITY
+        copied = x[[0, 1]]
+        copied[0, 0] = NAN
+        assert int((copied != copied).sum()) == 1
+        assert torch.topk(copied, 2).values.isnan().any()

@@ -379,7 +379,8 @@ def test_a_state_dict_of_codes_loads() -> None:
     other.load_state_dict(state)
     assert other.encoder.int8 and other.decoder.int8
     for name, weight in decoded_state(state).items():
-        assert torch.equal(other.state_dict()[name], weight)
+        if not name.endswith("_float_tensor"):  # of fairseq 0.12.2, never filled
+            assert torch.equal(other.state_dict()[name], weight)
     batch = sample()["net_input"]
     state = {}
     logits = []
