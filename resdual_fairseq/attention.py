@@ -72,14 +72,24 @@ def fused_attention(
         q = attention.q_proj(x)
         k, v = project(memory, attention.k_proj, attention.v_proj)
     dropout = attention.dropout_module
-    y = F.scaled_dot_product_attention(
+    y = attend(
         by_head(q, attention.num_heads),
         by_head(k, attention.num_heads),
         by_head(v, attention.num_heads),
-        attn_mask=additive_mask(q.dtype, padding, future),
-        dropout_p=dropout.p if attention.training or dropout.apply_during_inference else 0.0,
+        additive_mask(q.dtype, padding, future),
+        dropout.p if attention.training or dropout.apply_during_inference else 0.0,
     )
     return attention.out_proj(y.permute(2, 0, 1, 3).flatten(2))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], dropout: float = 0.0) -> Tensor:
+    """torch's ``scaled_dot_product_attention``, where NaN stays NaN.
+
+    On a CPU, torch's fused one makes it 0 where there is no mask.
+    """
+    if mask is None and dropout == 0 and q.device.type == "cpu":
+        mask = q.new_zeros(1, 1, 1, 1)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
 def project(x: Tensor, *projections: nn.Linear) -> Tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import additive_mask, can_fuse, is_plain, is_plainly_called
+from .attention import additive_mask, attend, can_fuse, is_plain, is_plainly_called
 from .encoder_output import Memory
 from .layers import ResDualDecoderLayer, members
 
@@ -160,7 +160,7 @@ class Steps:
         past = past[: self.length + 1, index]
         keys, values = past.unflatten(-1, (2, self.heads, -1)).permute(2, 1, 3, 0, 4)
         q = qkv[:, :width].view(rows, self.heads, 1, -1)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        y = attend(q, keys, values, mask)
         return project_out(self.layers[index].self_attn, y.view(rows, width))
 
     def cross_attention(
@@ -180,7 +180,7 @@ class Steps:
             y = torch.matmul(weights, values)
             weights = weights.transpose(0, 1).flatten(1, 2).unsqueeze(2)
         else:
-            y = F.scaled_dot_product_attention(q, keys, values, attn_mask=self.memory_mask)
+            y = attend(q, keys, values, self.memory_mask)
         return project_out(module, y.transpose(1, 2).reshape(rows, width)), weights
 
     def room_for(self, qkv: Tensor) -> Tensor:

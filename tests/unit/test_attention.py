@@ -139,3 +139,12 @@ def test_products_in_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = sample()["net_input"]
     model.encoder(batch["src_tokens"])
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj"])
+def test_nan_stays_nan(name: str) -> None:
+    """Also where nothing is hidden, which torch's fused attention makes 0 on a CPU."""
+    module = attention().float().eval()
+    module.get_submodule(name).weight.data[0, 1] = float("nan")
+    x = torch.randn(5, 2, module.embed_dim)
+    assert fused_attention(module, x, x).isnan().all()

@@ -329,3 +329,18 @@ def test_a_hook_on_what_closes_the_streams(kind: str, taken: List[int]) -> None:
         found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
     assert taken
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["self_attn.q_proj", "self_attn.k_proj", "encoder_attn.q_proj"])
+def test_nan_stays_nan(part: str, taken: List[int]) -> None:
+    model = ready()
+    model.decoder.layers[1].get_submodule(part).weight[1, 2] = float("nan")
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    tokens = torch.tensor([[EOS, 4, 5]] * 3)
+    assert model.decoder(tokens, encoder_out=memory)[0].isnan().any()
+    state: Dict[str, Any] = {}
+    for length in (1, 2):
+        found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
+    assert taken
+    assert found.isnan().any()
