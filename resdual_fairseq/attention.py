@@ -12,6 +12,7 @@ import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 WIDEST_JOINED = 128
 """Up to this width one product of joined weights is clearly faster than several; beyond, it saves
@@ -27,11 +28,17 @@ def can_fuse(attention: Any) -> bool:
         and not attention.use_xformers
         and not attention.onnx_trace
         and not attention.skip_embed_dim_check
+        and not has_global_hooks()
         and is_plain(attention.q_proj)
         and is_plain(attention.k_proj)
         and is_plain(attention.v_proj)
         and is_plain(attention.out_proj)
     )
+
+
+def has_global_hooks() -> bool:
+    """Whether torch is to call something at every module, as profilers ask it to."""
+    return bool(_has_any_global_hook())
 
 
 def is_plainly_called(module: nn.Module) -> bool:

@@ -157,12 +157,20 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         sample: Optional[Dict[str, Tensor]] = None,
     ) -> Tensor:
         """As fairseq's: B x T x V, probabilities or their logarithms."""
-        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
-            if log_probs and self.adaptive_softmax is None:
+        if not torch.jit.is_scripting():
+            as_written = self.is_as_written("get_normalized_probs_scriptable")
+            if log_probs and self.adaptive_softmax is None and as_written:
                 found = native.log_probabilities(net_output[0])
                 if found is not None:
                     return found
         return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+    @torch.jit.unused
+    def is_as_written(self, name: str) -> bool:
+        """Whether a method is this class's own, neither overridden nor replaced."""
+        return (
+            getattr(type(self), name) is getattr(ResDualDecoder, name) and name not in self.__dict__
+        )
 
     @torch.jit.unused
     def steps(
@@ -205,7 +213,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """Embeddings x_1 (T x B x C) of tokens (B x T), and their padding mask (B x T) or None."""
         if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
-            if incremental_state is not None:
+            if incremental_state is not None and self.is_as_written("embed_at"):
                 found = native.embedded(self, tokens)
                 if found is not None:
                     return found

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import additive_mask, attend, can_fuse, is_plain, is_plainly_called
+from .attention import (
+    additive_mask,
+    attend,
+    can_fuse,
+    has_global_hooks,
+    is_plain,
+    is_plainly_called,
+)
 from .encoder_output import Memory
 from .layers import ResDualDecoderLayer, members
 
@@ -34,6 +41,7 @@ def applies(decoder: Any, memory: Optional[Memory], alignment_layer: int) -> boo
         not decoder.training
         and not torch.is_grad_enabled()
         and not decoder.cross_self_attention
+        and not has_global_hooks()
         and len(decoder.layers) > 0
         and (memory is None or 0 <= alignment_layer < len(decoder.layers))
         and all(is_plain_layer(layer, memory) for layer in members(decoder.layers))

@@ -95,6 +95,11 @@ def absence(error: FileNotFoundError) -> str:
             "or name a split that is there"
         )
     path = Path(str(error.filename))
+    if path.name == "dict.txt" and any(path.parent.glob("dict.*.txt")):
+        return (
+            f"{path} does not exist, where a language model (--lm-path, --task language_modeling) "
+            "reads its words; copy the dictionary of its language there"
+        )
     if path.name.startswith("dict.") and path.parent.is_dir():
         return (
             f"{path} does not exist, so {path.parent} is no finished data-bin; make it with "

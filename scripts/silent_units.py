@@ -1,7 +1,8 @@
 """How many feed-forward units of a trained model ReLU sets to 0.
 
-Products on the CPU leave out units that are 0 in all six rows of a tile, so this tells what
-`scripts/benchmark.py --silent` should be given for weights like trained ones.
+Products on the CPU leave out units that are 0: in a batch each token's own, for a few tokens those
+that are 0 in all six rows of a tile. So this tells what `scripts/benchmark.py --silent` should be
+given for weights like trained ones.
 
     python scripts/silent_units.py data/data-bin checkpoints/checkpoint_best.pt
 """

@@ -55,7 +55,8 @@ def is_table(embedding: nn.Module) -> bool:
 def only_adds(decoder: Any) -> bool:
     """Whether tokens' and positions' embeddings are summed and nothing else is done to them."""
     return (
-        decoder.quant_noise is None
+        isinstance(decoder.embed_scale, (int, float))
+        and decoder.quant_noise is None
         and decoder.project_in_dim is None
         and decoder.layernorm_embedding is None
         and not decoder.cross_self_attention

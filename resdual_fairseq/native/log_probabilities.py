@@ -108,6 +108,7 @@ HANDLED: Dict[Any, Callable[..., Any]] = {
     Tensor.__getitem__: item,
     Tensor.view: kept(Tensor.view),
     Tensor.contiguous: kept(Tensor.contiguous),
+    Tensor.detach: kept(Tensor.detach),
     Tensor.add: kept(Tensor.add),
     Tensor.ne: unequal,
     Tensor.__setitem__: put,

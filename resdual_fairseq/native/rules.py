@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..attention import can_fuse, is_plain, is_plainly_called
+from ..attention import can_fuse, has_global_hooks, is_plain, is_plainly_called
 from ..layers import members
 from ..residual import PostLN, PreLN, ResiDual
 from . import library
@@ -28,6 +28,7 @@ def usable(like: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
+        and not has_global_hooks()
     )
 
 
@@ -37,7 +38,10 @@ of a large one."""
 FEW = 2**14
 """Of fewer numbers none is left out."""
 
-DECISIVE = ("forward", "training", "eps", "s", "activation_fn", "num_heads")
+EQUATIONS = ("read", "join", "close")
+"""What says how a connection joins a block; replaced on one, it is its own affair."""
+
+DECISIVE = ("forward", *EQUATIONS, "training", "eps", "s", "activation_fn", "num_heads")
 """What a module's own attributes may say of the sums that it computes."""
 
 
@@ -104,7 +108,7 @@ def look_again(module: Optional[nn.Module]) -> None:
     """Drop what was made of a module whose weights are others now; called as a search begins."""
     known = None if module is None else kept.get(module)
     if known is not None and known.content != library.fingerprint(known.arrays):
-        del kept[module]
+        kept.pop(module, None)  # which another thread may have done
 
 
 def forget(stack: Any) -> None:
@@ -166,10 +170,19 @@ def known(layer: Any, cross: Any) -> bool:
         and is_plain(layer.fc1)
         and is_plain(layer.fc2)
         and (cross is None or (can_fuse(cross) and cross.num_heads == layer.self_attn.num_heads))
-        and all(type(norm) in KNOWN and norm.weight is not None for norm in norms)
+        and all(is_known(norm) and norm.weight is not None for norm in norms)
         and fits(layer, cross)
         and all(is_plainly_called(part) for part in layer.modules())
         and all(p.is_contiguous() and p.dtype == torch.float32 for p in layer.parameters())
+    )
+
+
+def is_known(connection: Any) -> bool:
+    """Whether a residual connection does what its class says, and the library knows the class."""
+    return (
+        type(connection) in KNOWN
+        and is_plainly_called(connection)
+        and not any(name in connection.__dict__ for name in EQUATIONS)
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..attention import is_plainly_called
 from ..decoding import check_rows
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do, members
@@ -14,7 +13,7 @@ from ..residual import Close
 from . import library
 from .library import address
 from .log_probabilities import log_probabilities as of_logits
-from .rules import KNOWN, packed_projection, packed_stack, usable
+from .rules import is_known, packed_projection, packed_stack, usable
 from .structures import Closing, PackedStack, Search, Source
 
 
@@ -168,7 +167,7 @@ def steps(decoder: Any, memory: Optional[Memory], like: Tensor) -> Optional[Nati
 
 def closing_of(around_stack: Any) -> Optional[Closing]:
     """How the library closes the streams, or None where the connection does that itself."""
-    if type(around_stack) not in KNOWN or not is_plainly_called(around_stack):
+    if not is_known(around_stack):
         return None
     close: Close = around_stack.as_close()
     closing = Closing(eps=around_stack.eps, norms=close.norms)

@@ -1,6 +1,7 @@
 """Protects the way errors are shown: one sentence for what a user can mend, all else untouched."""
 
 import sys
+from pathlib import Path
 from typing import Any, List
 
 import pytest
@@ -89,3 +90,14 @@ def test_hydra_prints_no_traceback_of_them() -> None:
 
 def test_the_package_has_put_its_hook_in_place() -> None:
     assert sys.excepthook.__module__ == "resdual_fairseq.errors"
+
+
+def test_a_language_model_beside_translations_dictionaries(
+    tmp_path: Path, earlier: List[Any], capsys: pytest.CaptureFixture
+) -> None:
+    """The folder is finished: it is not to be made again."""
+    (tmp_path / "dict.en.txt").touch()
+    error = FileNotFoundError(2, "No such file", str(tmp_path / "dict.txt"))
+    sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
+    told = capsys.readouterr().err
+    assert "copy the dictionary of its language there" in told and "fairseq-preprocess" not in told

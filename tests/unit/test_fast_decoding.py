@@ -1,6 +1,7 @@
 """Protects the fast decoding steps, in torch and compiled: what the layers' own forward finds."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Dict, Iterator, List
 
@@ -344,3 +345,75 @@ def test_nan_stays_nan(part: str, taken: List[int]) -> None:
         found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
     assert taken
     assert found.isnan().any()
+
+
+def replace_close(model: nn.Module) -> None:
+    model.decoder.layer_norm.close = lambda x, d: 0.5 * x
+
+
+def replace_join(model: nn.Module) -> None:
+    model.decoder.layers[1].final_layer_norm.join = lambda x, d, f: (x - f, d)
+
+
+def replace_embeddings(model: nn.Module) -> None:
+    embed_at = model.decoder.embed_at
+    model.decoder.embed_at = lambda tokens, positions: 2 * embed_at(tokens, positions)
+
+
+def replace_scale(model: nn.Module) -> None:
+    model.decoder.embed_scale = torch.linspace(1, 3, model.decoder.embed_dim)
+
+
+def replace_probabilities(model: nn.Module) -> None:
+    found = model.decoder.get_normalized_probs_scriptable
+    model.decoder.get_normalized_probs_scriptable = lambda *given: 2 * found(*given)
+
+
+REPLACEMENTS = (
+    replace_close,
+    replace_join,
+    replace_embeddings,
+    replace_scale,
+    replace_probabilities,
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+@pytest.mark.parametrize("before", [True, False])
+def test_what_a_user_replaces_counts(
+    replace: Any, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as it is replaced, also after a search."""
+    model = ready()
+    if not before:
+        search([model], beam_size=2)
+    replace(model)
+    found = search([model], beam_size=2)
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+
+
+@torch.no_grad()
+def test_a_hook_on_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ready()
+    search([model], beam_size=2)
+    changed = lambda module, given, found: 1.5 * found if type(module) is nn.Linear else None  # noqa: E731
+    with torch.nn.modules.module.register_module_forward_hook(changed):
+        found = search([model], beam_size=2)
+        monkeypatch.setattr(decoding, "applies", lambda *_: False)
+        monkeypatch.setenv("RESDUAL_NATIVE", "0")
+        assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+
+
+@torch.no_grad()
+def test_threads_that_begin_when_weights_have_changed() -> None:
+    model = ready()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            model.decoder.layers[0].fc1.weight.data.add_(0.01)
+            rounds = [pool.submit(search, [model], beam_size=2) for _ in range(4)]
+            found = [one.result() for one in rounds]
+            for other in found[1:]:
+                assert_same_hypotheses(found[0], other)
