@@ -263,7 +263,7 @@ def test_it_notices_what_is_edited_by_hand(edit: str, monkeypatch: pytest.Monkey
     EDITS[edit](model.encoder.layers[0])
     after, expected = both()
     assert_close(after, expected, 2e-5)
-    assert not torch.allclose(before, after, atol=1e-4)
+    assert not torch.equal(before, after)
 
 
 @pytest.mark.parametrize("rows,columns", [(512, 2048), (2048, 512), (256, 256), (8000, 128)])
@@ -379,7 +379,7 @@ def test_a_state_dict_of_codes_loads() -> None:
     other.load_state_dict(state)
     assert other.encoder.int8 and other.decoder.int8
     for name, weight in decoded_state(state).items():
-        if not name.endswith("_float_tensor"):  # of fairseq 0.12.2, never filled
+        if name.endswith((".weight", ".bias")):  # fairseq 0.12.2 has copies under other names
             assert torch.equal(other.state_dict()[name], weight)
     batch = sample()["net_input"]
     state = {}
