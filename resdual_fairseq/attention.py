@@ -28,6 +28,7 @@ def can_fuse(attention: Any) -> bool:
         and not attention.use_xformers
         and not attention.onnx_trace
         and not attention.skip_embed_dim_check
+        and attention.scaling == attention.head_dim**-0.5
         and not has_global_hooks()
         and is_plain(attention.q_proj)
         and is_plain(attention.k_proj)

@@ -184,7 +184,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         kept = self.get_incremental_state(incremental_state, "steps")
         if kept is None:
             steps: Any = None
-            native.look_again(getattr(self, "output_projection", None))
+            native.look_again(getattr(self, "output_projection", None), self)
             memory = memory_of(encoder_out)
             if decoding.applies(self, memory, alignment_layer):
                 steps = native.steps(self, memory, x) or decoding.Steps(self, memory)

@@ -24,7 +24,7 @@ from .attention import (
     is_plainly_called,
 )
 from .encoder_output import Memory
-from .layers import ResDualDecoderLayer, members
+from .layers import ResDualDecoderLayer, is_as_written, members
 
 STRIDE = 32
 
@@ -52,6 +52,7 @@ def is_plain_layer(layer: Any, memory: Any) -> bool:
     cross = layer.encoder_attn
     return (
         type(layer) is ResDualDecoderLayer
+        and is_as_written(layer)
         and (cross is None) == (memory is None)
         and can_fuse(layer.self_attn)
         and (cross is None or can_fuse(cross))

@@ -33,6 +33,15 @@ def draw_as_layers_do(layers: nn.ModuleList) -> None:
     next(iter(layers), None)
 
 
+LAYER_METHODS = ("self_attention", "cross_attention", "attend", "feed_forward")
+"""What a layer computes by; replaced on one, it is its own affair."""
+
+
+def is_as_written(layer: Any) -> bool:
+    """Whether a layer has its class's methods."""
+    return not any(name in layer.__dict__ for name in LAYER_METHODS)
+
+
 class ResDualEncoderLayer(TransformerEncoderLayerBase):
     """Self-attention, then feed-forward.
 

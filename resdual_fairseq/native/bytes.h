@@ -19,7 +19,7 @@ static struct coding encode_row(const float *a, long inputs, code *codes)
 {
     const vec rounder = spread(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     const float largest = reach(a, inputs), factor = largest > 0 ? 127 / largest : 0;
-    int total = 0;
+    unsigned total = 0; /* of what is not finite, anything */
     ivec totals = {0};
     long i = 0;
     for (; i + LANES <= inputs; i += LANES) {
@@ -28,10 +28,10 @@ static struct coding encode_row(const float *a, long inputs, code *codes)
         totals += here;
         *(loose_codes *)(codes + i) = __builtin_convertvector(here, loose_codes);
     }
-    for (; i < inputs; i++) total += codes[i] = (code)lrintf(a[i] * factor);
+    for (; i < inputs; i++) total += (unsigned)(codes[i] = (code)lrintf(a[i] * factor));
     for (; i % TOGETHER; i++) codes[i] = 0;
-    for (int lane = 0; lane < LANES; lane++) total += totals[lane];
-    return (struct coding){largest / 127, 128 * total};
+    for (int lane = 0; lane < LANES; lane++) total += (unsigned)totals[lane];
+    return (struct coding){largest / 127, (int)(128 * total)};
 }
 
 typedef __m512i weights;

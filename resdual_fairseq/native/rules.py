@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import can_fuse, has_global_hooks, is_plain, is_plainly_called
-from ..layers import members
+from ..layers import LAYER_METHODS, is_as_written, members
 from ..residual import PostLN, PreLN, ResiDual
 from . import library
 from .structures import ACTIVATIONS, Packed, PackedStack
@@ -41,7 +41,10 @@ FEW = 2**14
 EQUATIONS = ("read", "join", "close")
 """What says how a connection joins a block; replaced on one, it is its own affair."""
 
-DECISIVE = ("forward", *EQUATIONS, "training", "eps", "s", "activation_fn", "num_heads")
+DECISIVE = (
+    *("forward", *LAYER_METHODS, *EQUATIONS),
+    *("training", "eps", "s", "activation_fn", "num_heads", "scaling"),
+)
 """What a module's own attributes may say of the sums that it computes."""
 
 
@@ -56,7 +59,7 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
                 place = (parameter.data_ptr(), parameter.shape, parameter.stride())
-                state.append((place, version))
+                state.append((place, parameter.dtype, parameter.device, version))
     return tuple(state)
 
 
@@ -89,11 +92,20 @@ class Kept(NamedTuple):
     value: Any
 
 
-def while_unchanged(module: nn.Module, stack: Any, make: Callable[[nn.Module], Any]) -> Any:
-    """What ``make`` made of a module, made again when the module is not what it was."""
+def while_unchanged(
+    module: nn.Module, stack: Any, make: Callable[[nn.Module], Any], look_again: bool = False
+) -> Any:
+    """What ``make`` made of a module, made again when the module is not what it was.
+
+    Args:
+        module: layers or a projection.
+        stack: that it belongs to.
+        make: what is to be done with the module.
+        look_again: at its weights, too, as is due when a search begins.
+    """
     state = (together(stack), state_of(module))
     known = kept.get(module)
-    if known is None or known.state != state:
+    if known is None or known.state != state or (look_again and has_other_weights(known)):
         arrays = arrays_of(module, stack.prepared)
         known = kept[module] = Kept(state, arrays, library.fingerprint(arrays), make(module))
     return known.value
@@ -104,11 +116,21 @@ def together(stack: Any) -> int:
     return library.together() if stack.int8 else 0
 
 
-def look_again(module: Optional[nn.Module]) -> None:
-    """Drop what was made of a module whose weights are others now; called as a search begins."""
-    known = None if module is None else kept.get(module)
-    if known is not None and known.content != library.fingerprint(known.arrays):
-        kept.pop(module, None)  # which another thread may have done
+def has_other_weights(known: Kept) -> bool:
+    """Whether the numbers are others in a module whose state is as it was.
+
+    Only then do its arrays lie where they lay: those of another state may be gone.
+    """
+    return bool(known.content != library.fingerprint(known.arrays))
+
+
+def look_again(projection: Optional[nn.Module], stack: Any) -> None:
+    """Drop what was made of a projection that is not what it was; called as a search begins."""
+    known = None if projection is None else kept.get(projection)
+    if known is not None and (
+        known.state != (together(stack), state_of(projection)) or has_other_weights(known)
+    ):
+        kept.pop(projection, None)  # which another thread may have done
 
 
 def forget(stack: Any) -> None:
@@ -129,8 +151,7 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
         found = members(layers)
         return PackedStack(found, together(stack)) if suit(found) else None
 
-    look_again(stack.layers)
-    return while_unchanged(stack.layers, stack, make)
+    return while_unchanged(stack.layers, stack, make, look_again=True)
 
 
 def packed_projection(projection: nn.Module, stack: Any) -> Optional[Packed]:
@@ -166,6 +187,7 @@ def known(layer: Any, cross: Any) -> bool:
         norms.append(layer.encoder_attn_layer_norm)
     return (
         layer.activation_fn in ACTIVATIONS
+        and is_as_written(layer)
         and can_fuse(layer.self_attn)
         and is_plain(layer.fc1)
         and is_plain(layer.fc2)

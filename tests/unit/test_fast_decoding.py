@@ -369,7 +369,17 @@ def replace_probabilities(model: nn.Module) -> None:
     model.decoder.get_normalized_probs_scriptable = lambda *given: 2 * found(*given)
 
 
+def replace_feed_forward(model: nn.Module) -> None:
+    model.decoder.layers[0].feed_forward = lambda x: 0.1 * x
+
+
+def replace_scaling(model: nn.Module) -> None:
+    model.decoder.layers[1].self_attn.scaling = 0.9
+
+
 REPLACEMENTS = (
+    replace_feed_forward,
+    replace_scaling,
     replace_close,
     replace_join,
     replace_embeddings,

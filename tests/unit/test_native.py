@@ -4,7 +4,7 @@ import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 import torch
@@ -416,3 +416,49 @@ def test_the_library_of_an_installed_package(
     there.unlink()  # it is loaded: not to be written over
     there.write_bytes(b"no library")
     assert library.opened(there) is None
+
+
+def halve_and_back(model: nn.Module) -> None:
+    model.half().float()
+
+
+def move(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+def assign(model: nn.Module) -> None:
+    state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    nn.Module.load_state_dict(model, state, assign=True)
+
+
+def replace_projection(model: nn.Module) -> None:
+    weight = model.decoder.output_projection.weight.detach().clone()
+    model.decoder.output_projection.weight = nn.Parameter(weight)
+
+
+@pytest.mark.parametrize("change", [halve_and_back, move, assign, replace_projection])
+def test_memory_of_weights_that_are_gone_is_not_read(
+    change: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = stirred().float().eval()
+    tokens = sample()["net_input"]["src_tokens"]
+
+    def step() -> Tensor:
+        memory = model.encoder(tokens)
+        found: Tensor = model.decoder(torch.full((3, 1), EOS), memory, incremental_state={})[0]
+        return found
+
+    step()
+    change(model)
+    there = {parameter.data_ptr() for parameter in model.parameters()}
+    fingerprint = library.fingerprint
+
+    def checked(arrays: Tensor) -> int:
+        assert set(arrays[:, 0].tolist()) <= there
+        return fingerprint(arrays)
+
+    monkeypatch.setattr(library, "fingerprint", checked)
+    found = step()
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    assert_close(found, step(), 1e-4)
