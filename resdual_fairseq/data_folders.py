@@ -41,12 +41,22 @@ def check_data_folders(args: Namespace) -> None:
     if dictionary is not None:
         for folder in folders:
             if not any(folder.glob(dictionary)):
-                raise ResDualError(
-                    f"data folder {folder} holds no {dictionary}, so it is not a finished "
-                    f"data-bin; make it with fairseq-preprocess --destdir {folder}"
-                )
+                raise ResDualError(without_dictionary(folder, dictionary))
         for split in splits_to_load(args):
             check_split(folders, split, "name another split (--train-subset, --valid-subset)")
+
+
+def without_dictionary(folder: Path, dictionary: str) -> str:
+    """One sentence for a data-bin that has no dictionary of its task."""
+    if any(folder.glob(DICTIONARIES["translation"])):
+        return (
+            f"data folder {folder} is one of translation, without the {dictionary} of a language "
+            "model; make another with fairseq-preprocess --only-source"
+        )
+    return (
+        f"data folder {folder} holds no {dictionary}, so it is not a finished data-bin; make it "
+        f"with fairseq-preprocess --destdir {folder}"
+    )
 
 
 def splits_to_load(args: Namespace) -> Iterator[str]:

@@ -84,7 +84,7 @@ def put(x: LogProbabilities, index: Any, value: Any) -> Any:
     """Put one number where a mask says so, if it does anywhere."""
     if not isinstance(index, Tensor) or index.dtype != torch.bool or index.shape != x.shape:
         return NotImplemented
-    if isinstance(value, Tensor) and value.dim():
+    if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and not value.dim()):
         return NotImplemented
     return NotImplemented if index.numpy().any() else None
 

@@ -21,10 +21,13 @@ struct room {
 static inline size_t codes_of(long inputs) { return 96 * (inputs + 3); }
 
 /* The most that a product's lists of active inputs take: their count and which, for each row of many
- * some inputs at a time, or for each tile of few all. */
+ * some inputs at a time, or for each tile of few all. Never less for more rows: threads get the room
+ * of the one that has most. */
 static inline long lists_of(long rows, long inputs)
 {
-    return rows > FEW ? rows * (1 + SHALLOW) : (rows / TILE + 1) * (1 + inputs);
+    const long of_rows = rows * (1 + SHALLOW);
+    const long of_tiles = ((rows < FEW ? rows : FEW) / TILE + 1) * (1 + inputs);
+    return of_rows > of_tiles ? of_rows : of_tiles;
 }
 
 static inline struct room furnish(const struct stack *s, long rows, long longest, char *scratch)

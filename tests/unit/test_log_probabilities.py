@@ -157,6 +157,12 @@ def test_nan_that_comes_later_is_seen() -> None:
     assert (summed != summed).all()
 
 
+def test_what_cannot_be_put_is_told() -> None:
+    x = log_probabilities(some())
+    with pytest.raises(TypeError):
+        x[x != x] = "a"
+
+
 def test_nowhere_is_an_ordinary_mask() -> None:
     x = log_probabilities(some())
     mask = x != x
