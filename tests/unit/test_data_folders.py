@@ -81,11 +81,11 @@ def test_other_tasks_have_folders_of_their_own_kind(tmp_path: Path) -> None:
 
 
 def test_a_language_model_is_not_trained_on_a_translation_folder(data_bin: Path) -> None:
-    with pytest.raises(ResDualError, match="is one of translation.*--only-source"):
+    with pytest.raises(ResDualError, match="is one of translation"):
         check(data_bin, task="language_modeling")
     (data_bin / "dict.txt").touch()
     check(data_bin, task="language_modeling")
-    with pytest.raises(ResDualError, match="is no finished|not a finished data-bin"):
+    with pytest.raises(ResDualError, match="not a finished data-bin"):
         (data_bin / "dict.txt").unlink()
         (data_bin / "dict.en.txt").unlink()
         check(data_bin, task="language_modeling")
