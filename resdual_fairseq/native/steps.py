@@ -174,7 +174,8 @@ def closing_of(around_stack: Any) -> Optional[Closing]:
     if close.norms:
         weight, bias = around_stack.weight, around_stack.bias
         for tensor in (weight, bias):
-            if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+            fits = tensor.shape == around_stack.normalized_shape and tensor.device.type == "cpu"
+            if not fits or tensor.dtype != torch.float32 or not tensor.is_contiguous():
                 return None
         closing.weight, closing.bias = weight.data_ptr(), bias.data_ptr()
     if close.alpha is not None:

@@ -427,3 +427,12 @@ def test_threads_that_begin_when_weights_have_changed() -> None:
             found = [one.result() for one in rounds]
             for other in found[1:]:
                 assert_same_hypotheses(found[0], other)
+
+
+@torch.no_grad()
+def test_a_closing_norm_of_another_width_is_refused() -> None:
+    """By torch, which says so; the library would read beyond it."""
+    model = ready()
+    model.decoder.layer_norm.weight = nn.Parameter(torch.ones(3))
+    with pytest.raises(RuntimeError, match="shape"):
+        search([model], beam_size=2)
