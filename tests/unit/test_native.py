@@ -199,7 +199,7 @@ def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.Monkey
 
 EDITS: Dict[str, Any] = {
     "pruned": lambda layer: layer.fc1.weight.data.masked_fill_(layer.fc1.weight.abs() < 0.3, 0),
-    "one row": lambda layer: layer.fc1.weight.data[5].add_(1),
+    "one row": lambda layer: layer.fc2.weight.data[5].add_(1),
     "one column": lambda layer: layer.fc2.weight.data[:, 9].add_(torch.arange(8.0)),
     "one number": lambda layer: layer.fc1.weight.data[4, 2:3].add_(1),
     "transposed": lambda layer: setattr(
