@@ -1,6 +1,7 @@
 """What all tests share: one thread, kinds of processor, a softmax without rounding to float32."""
 
-from typing import Iterator, List
+from contextlib import ExitStack
+from typing import Any, Iterator, List
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch.nn.functional as F
 from fairseq import utils
 from helpers.processors import PROCESSORS, computing_as
 from torch import Tensor
+
+from resdual_fairseq import decoding, native
 
 torch.set_num_threads(1)
 
@@ -39,3 +42,28 @@ def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
         return F.softmax(x, dim=dim)
 
     monkeypatch.setattr(utils, "softmax", softmax)
+
+
+@pytest.fixture(params=["torch", *PROCESSORS])
+def taken(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[List[int]]:
+    """How many rows each fast step had: in torch, and by the compiled library of each kind."""
+    rows: List[int] = []
+    kind: Any = native.NativeSteps
+    with ExitStack() as stack:
+        if request.param == "torch":
+            monkeypatch.setenv("RESDUAL_NATIVE", "0")
+            kind = decoding.Steps
+        else:
+            stack.enter_context(computing_as(request.param))
+        count_rows(kind, rows, monkeypatch)
+        yield rows
+
+
+def count_rows(kind: Any, rows: List[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    step = kind.step
+
+    def counted(self: Any, x: Tensor, *arguments: Any) -> Any:
+        rows.append(x.size(1))
+        return step(self, x, *arguments)
+
+    monkeypatch.setattr(kind, "step", counted)

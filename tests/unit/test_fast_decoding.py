@@ -1,17 +1,14 @@
 """Protects the fast decoding steps, in torch and compiled: what the layers' own forward finds."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
 import torch
 from fairseq.search import Sampling
-from fairseq.sequence_generator import SequenceGenerator
 from helpers import models
-from helpers.models import EOS, KINDS, PAD, dictionary, let_sentences_end, sample, stirred
-from helpers.processors import PROCESSORS, computing_as
+from helpers.models import EOS, KINDS, PAD, dictionary, sample, stirred
+from helpers.searches import Hypotheses, assert_same_hypotheses, ready, search
 from torch import Tensor, nn
 
 from resdual_fairseq import decoding, native
@@ -30,54 +27,6 @@ SEARCHES: Dict[str, Dict[str, Any]] = {
     "no_repeat": {"beam_size": 4, "no_repeat_ngram_size": 2, "unk_penalty": 1.0},
     "long": {"beam_size": 2, "min_len": 40},
 }
-Hypotheses = List[List[Dict[str, Tensor]]]
-
-
-@pytest.fixture(params=["torch", *PROCESSORS])
-def taken(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[List[int]]:
-    """How many rows each fast step had: in torch, and by the compiled library of each kind."""
-    rows: List[int] = []
-    kind: Any = native.NativeSteps
-    with ExitStack() as stack:
-        if request.param == "torch":
-            monkeypatch.setenv("RESDUAL_NATIVE", "0")
-            kind = decoding.Steps
-        else:
-            stack.enter_context(computing_as(request.param))
-        count_rows(kind, rows, monkeypatch)
-        yield rows
-
-
-def count_rows(kind: Any, rows: List[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    step = kind.step
-
-    def counted(self: Any, x: Tensor, *arguments: Any) -> Any:
-        rows.append(x.size(1))
-        return step(self, x, *arguments)
-
-    monkeypatch.setattr(kind, "step", counted)
-
-
-def ready(**options: Any) -> nn.Module:
-    """In float32: in float64 the layers decode, as fairseq's softmax does in float32."""
-    return let_sentences_end(stirred(**options)).float()
-
-
-def search(models: List[nn.Module], **options: Any) -> Hypotheses:
-    options = {"max_len_b": 45, **options}
-    prefix = options.pop("prefix", None)
-    generator = SequenceGenerator(models, models[0].decoder.dictionary, **options)
-    return generator.generate(models, sample(), prefix_tokens=prefix)
-
-
-def assert_same_hypotheses(ours: Hypotheses, theirs: Hypotheses, close: float = 1e-5) -> None:
-    assert len(ours) == len(theirs) == 3
-    for beams, other_beams in zip(ours, theirs):
-        assert len(beams) == len(other_beams)
-        for beam, other in zip(beams, other_beams):
-            assert beam["tokens"].tolist() == other["tokens"].tolist()
-            for key in ("positional_scores", "attention"):
-                torch.testing.assert_close(beam[key], other[key], rtol=close, atol=close)
 
 
 def both_ways(
@@ -318,21 +267,6 @@ def test_how_the_streams_close(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["resdual", "pre"])
-def test_a_hook_on_what_closes_the_streams(kind: str, taken: List[int]) -> None:
-    model = ready(residual=kind)
-    model.decoder.layer_norm.register_forward_hook(lambda module, given, found: 2 * found)
-    memory = model.encoder(sample()["net_input"]["src_tokens"])
-    tokens = torch.tensor([[EOS, 4, 5]] * 3)
-    expected = model.decoder(tokens, encoder_out=memory)[0][:, -1:]
-    state: Dict[str, Any] = {}
-    for length in (1, 2, 3):
-        found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
-    assert taken
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("part", ["self_attn.q_proj", "self_attn.k_proj", "encoder_attn.q_proj"])
 def test_nan_stays_nan(part: str, taken: List[int]) -> None:
     model = ready()
@@ -345,94 +279,3 @@ def test_nan_stays_nan(part: str, taken: List[int]) -> None:
         found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
     assert taken
     assert found.isnan().any()
-
-
-def replace_close(model: nn.Module) -> None:
-    model.decoder.layer_norm.close = lambda x, d: 0.5 * x
-
-
-def replace_join(model: nn.Module) -> None:
-    model.decoder.layers[1].final_layer_norm.join = lambda x, d, f: (x - f, d)
-
-
-def replace_embeddings(model: nn.Module) -> None:
-    embed_at = model.decoder.embed_at
-    model.decoder.embed_at = lambda tokens, positions: 2 * embed_at(tokens, positions)
-
-
-def replace_scale(model: nn.Module) -> None:
-    model.decoder.embed_scale = torch.linspace(1, 3, model.decoder.embed_dim)
-
-
-def replace_probabilities(model: nn.Module) -> None:
-    found = model.decoder.get_normalized_probs_scriptable
-    model.decoder.get_normalized_probs_scriptable = lambda *given: 2 * found(*given)
-
-
-def replace_feed_forward(model: nn.Module) -> None:
-    model.decoder.layers[0].feed_forward = lambda x: 0.1 * x
-
-
-def replace_scaling(model: nn.Module) -> None:
-    model.decoder.layers[1].self_attn.scaling = 0.9
-
-
-REPLACEMENTS = (
-    replace_feed_forward,
-    replace_scaling,
-    replace_close,
-    replace_join,
-    replace_embeddings,
-    replace_scale,
-    replace_probabilities,
-)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("replace", REPLACEMENTS)
-@pytest.mark.parametrize("before", [True, False])
-def test_what_a_user_replaces_counts(
-    replace: Any, before: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As soon as it is replaced, also after a search."""
-    model = ready()
-    if not before:
-        search([model], beam_size=2)
-    replace(model)
-    found = search([model], beam_size=2)
-    monkeypatch.setattr(decoding, "applies", lambda *_: False)
-    monkeypatch.setenv("RESDUAL_NATIVE", "0")
-    assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
-
-
-@torch.no_grad()
-def test_a_hook_on_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = ready()
-    search([model], beam_size=2)
-    changed = lambda module, given, found: 1.5 * found if type(module) is nn.Linear else None  # noqa: E731
-    with torch.nn.modules.module.register_module_forward_hook(changed):
-        found = search([model], beam_size=2)
-        monkeypatch.setattr(decoding, "applies", lambda *_: False)
-        monkeypatch.setenv("RESDUAL_NATIVE", "0")
-        assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
-
-
-@torch.no_grad()
-def test_threads_that_begin_when_weights_have_changed() -> None:
-    model = ready()
-    with ThreadPoolExecutor(4) as pool:
-        for _ in range(20):
-            model.decoder.layers[0].fc1.weight.data.add_(0.01)
-            rounds = [pool.submit(search, [model], beam_size=2) for _ in range(4)]
-            found = [one.result() for one in rounds]
-            for other in found[1:]:
-                assert_same_hypotheses(found[0], other)
-
-
-@torch.no_grad()
-def test_a_closing_norm_of_another_width_is_refused() -> None:
-    """By torch, which says so; the library would read beyond it."""
-    model = ready()
-    model.decoder.layer_norm.weight = nn.Parameter(torch.ones(3))
-    with pytest.raises(RuntimeError, match="shape"):
-        search([model], beam_size=2)

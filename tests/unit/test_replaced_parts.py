@@ -1,0 +1,118 @@
+"""Protects that searches do what a user made of a model: hooks, replaced methods, changed norms."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List
+
+import pytest
+import torch
+from helpers.models import EOS, sample
+from helpers.searches import assert_same_hypotheses, ready, search
+from torch import nn
+
+from resdual_fairseq import decoding
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["resdual", "pre"])
+def test_a_hook_on_what_closes_the_streams(kind: str, taken: List[int]) -> None:
+    model = ready(residual=kind)
+    model.decoder.layer_norm.register_forward_hook(lambda module, given, found: 2 * found)
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    tokens = torch.tensor([[EOS, 4, 5]] * 3)
+    expected = model.decoder(tokens, encoder_out=memory)[0][:, -1:]
+    state: Dict[str, Any] = {}
+    for length in (1, 2, 3):
+        found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
+    assert taken
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def replace_close(model: nn.Module) -> None:
+    model.decoder.layer_norm.close = lambda x, d: 0.5 * x
+
+
+def replace_join(model: nn.Module) -> None:
+    model.decoder.layers[1].final_layer_norm.join = lambda x, d, f: (x - f, d)
+
+
+def replace_embeddings(model: nn.Module) -> None:
+    embed_at = model.decoder.embed_at
+    model.decoder.embed_at = lambda tokens, positions: 2 * embed_at(tokens, positions)
+
+
+def replace_scale(model: nn.Module) -> None:
+    model.decoder.embed_scale = torch.linspace(1, 3, model.decoder.embed_dim)
+
+
+def replace_probabilities(model: nn.Module) -> None:
+    found = model.decoder.get_normalized_probs_scriptable
+    model.decoder.get_normalized_probs_scriptable = lambda *given: 2 * found(*given)
+
+
+def replace_feed_forward(model: nn.Module) -> None:
+    model.decoder.layers[0].feed_forward = lambda x: 0.1 * x
+
+
+def replace_scaling(model: nn.Module) -> None:
+    model.decoder.layers[1].self_attn.scaling = 0.9
+
+
+REPLACEMENTS = (
+    replace_feed_forward,
+    replace_scaling,
+    replace_close,
+    replace_join,
+    replace_embeddings,
+    replace_scale,
+    replace_probabilities,
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+@pytest.mark.parametrize("before", [True, False])
+def test_what_a_user_replaces_counts(
+    replace: Any, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as it is replaced, also after a search."""
+    model = ready()
+    if not before:
+        search([model], beam_size=2)
+    replace(model)
+    found = search([model], beam_size=2)
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+
+
+@torch.no_grad()
+def test_a_hook_on_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ready()
+    search([model], beam_size=2)
+    changed = lambda module, given, found: 1.5 * found if type(module) is nn.Linear else None  # noqa: E731
+    with torch.nn.modules.module.register_module_forward_hook(changed):
+        found = search([model], beam_size=2)
+        monkeypatch.setattr(decoding, "applies", lambda *_: False)
+        monkeypatch.setenv("RESDUAL_NATIVE", "0")
+        assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+
+
+@torch.no_grad()
+def test_threads_that_begin_when_weights_have_changed() -> None:
+    model = ready()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            model.decoder.layers[0].fc1.weight.data.add_(0.01)
+            rounds = [pool.submit(search, [model], beam_size=2) for _ in range(4)]
+            found = [one.result() for one in rounds]
+            for other in found[1:]:
+                assert_same_hypotheses(found[0], other)
+
+
+@torch.no_grad()
+def test_a_closing_norm_of_another_width_is_refused() -> None:
+    """By torch, which says so; the library would read beyond it."""
+    model = ready()
+    model.decoder.layer_norm.weight = nn.Parameter(torch.ones(3))
+    with pytest.raises(RuntimeError, match="shape"):
+        search([model], beam_size=2)
