@@ -12,8 +12,7 @@ import argparse
 import importlib.util
 import json
 import sys
-import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 from benchmark_ctranslate2 import translating
@@ -26,58 +25,30 @@ from benchmark_models import (
     batch,
     build,
     check_out,
+    in_turns,
     machine,
     options_of,
     positive,
     search_of,
     silence,
-    summary,
     write,
 )
+from benchmark_products import PRODUCTS, products
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.optim import FairseqOptimizer
+from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import nn
 
 from resdual_fairseq.diagnostics.command import share
 from resdual_fairseq.int8 import encoded_state
 from resdual_fairseq.native import library
-from resdual_fairseq.native.structures import Packed
+from resdual_fairseq.optimizer import FusedAdam, FusedAdamConfig
 
 SEARCHES = (
     ("beam 5, 32 sentences", 5, 32),
     ("beam 5, one sentence", 5, 1),
     ("greedy, one sentence", 1, 1),
 )
-FROM_MEMORY = 2**26
-"""Weights that no cache holds, in 8 bits either."""
-MOST_COPIES = 1024
-"""Of a matrix: what is narrower than 128 comes from a cache all the same."""
-
-
-def seconds(work: Callable[[], Any]) -> Tuple[float, float]:
-    """By the clock, and of the processor, which counts no time that other programs took."""
-    began, spent = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - began, time.process_time() - spent
-
-
-def in_turns(ours: Callable[[], Any], host: Callable[[], Any], rounds: int) -> Dict[str, Any]:
-    """Median seconds of both, and of ours over host's within a round, with its extremes.
-
-    `processor` is the median ratio of processor time.
-    """
-    ours(), host()
-    pairs: List[Tuple[Tuple[float, float], Tuple[float, float]]] = []
-    for index in range(rounds):
-        if index % 2:
-            second, first = seconds(host), seconds(ours)
-        else:
-            first, second = seconds(ours), seconds(host)
-        pairs.append((first, second))
-    by_clock, of_processor = ([(a[i], b[i]) for a, b in pairs] for i in range(2))
-    return {
-        **summary(by_clock, "seconds"),
-        "processor": summary(of_processor, "seconds")["ratio"],
-    }
 
 
 def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
@@ -94,6 +65,23 @@ def training(size: str, task: Task, words: int, rounds: int) -> Dict[str, Any]:
         criterion(model, sample)[0].backward()
 
     return in_turns(lambda: step(models[0]), lambda: step(models[1]), rounds)
+
+
+def updating(size: str, task: Task, rounds: int) -> Dict[str, Any]:
+    """Clipping and an update by `--optimizer fused_adam`, over fairseq's `--optimizer adam`."""
+    optimizers = []
+    for kind, config in ((FusedAdam, FusedAdamConfig()), (FairseqAdam, FairseqAdamConfig())):
+        config.lr, config.adam_betas = [1e-4], "(0.9, 0.98)"
+        parameters = list(build(OURS, task, **options_of(size)).parameters())
+        for parameter in parameters:
+            parameter.grad = 1e-3 * torch.randn_like(parameter)
+        optimizers.append(kind(config, parameters))
+
+    def update(optimizer: FairseqOptimizer) -> None:
+        optimizer.clip_grad_norm(1.0)
+        optimizer.step()
+
+    return in_turns(lambda: update(optimizers[0]), lambda: update(optimizers[1]), rounds)
 
 
 def generation(
@@ -129,67 +117,6 @@ def generation(
     return figures
 
 
-class Product(NamedTuple):
-    """A matrix product to time: of so many rows, with the feed-forward's or the vocabulary's."""
-
-    rows: int
-    outputs: str
-    int8: bool
-    from_memory: bool = False
-    """Whether there are so many matrices that no cache holds them."""
-
-    def __str__(self) -> str:
-        ends = (", 8 bits" * self.int8, ", from memory" * self.from_memory)
-        return f"product for the {self.outputs}, {self.rows} rows{''.join(ends)}"
-
-
-PRODUCTS = [
-    *(
-        Product(rows, outputs, int8)
-        for rows in (5, 160)
-        for outputs in ("feed-forward", "vocabulary")
-        for int8 in (False, True)
-    ),
-    *(Product(5, "feed-forward", int8, from_memory=True) for int8 in (False, True)),
-]
-
-
-def products(product: Product, size: str, words: int, rounds: int) -> Dict[str, Any]:
-    """A product by the compiled library, over torch's of floats; GFLOP/s, and GB/s from memory."""
-    width = options_of(size)["encoder_embed_dim"]
-    outputs = {"feed-forward": 4 * width, "vocabulary": words}[product.outputs]
-    together = library.together() if product.int8 else 0
-    numbers = width * outputs
-    copies = max(1, min(FROM_MEMORY // numbers, MOST_COPIES)) if product.from_memory else 1
-    layers = [nn.Linear(width, outputs) for _ in range(copies)]
-    packed = [Packed(layer, together=together) for layer in layers]
-    x = torch.randn(product.rows, width)
-    out = torch.empty(product.rows, outputs)
-    giga = 2e-9 * product.rows * numbers
-    times = max(1, int(0.5 / giga / copies))
-
-    def ours() -> None:
-        for _ in range(times):
-            for one in packed:
-                library.linear(one.structure, x, out)
-
-    def host() -> None:
-        for _ in range(times):
-            for layer in layers:
-                layer(x)
-
-    with torch.no_grad():
-        figures = in_turns(ours, host, rounds)
-    speeds = {
-        f"{side}_gflops": times * copies * giga / figures[f"{side}_seconds"]
-        for side in ("ours", "host")
-    }
-    if product.from_memory:
-        read = times * copies * packed[0].weight.numel() * packed[0].weight.element_size()
-        speeds["ours_gigabytes"] = read / figures["ours_seconds"] / 1e9
-    return {**figures, **speeds}
-
-
 def in_8_bits(
     size: str, task: Task, words: int, rounds: int, beam: int, lines: int
 ) -> Dict[str, Any]:
@@ -222,6 +149,10 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         plans: Dict[str, Callable[[], Dict[str, Any]]] = {}
         if "train" in arguments.what:
             plans["training step, ResiDual over Pre-LN"] = lambda c=common: training(*c)
+        if "optimizer" in arguments.what:
+            plans["update, fused_adam over adam"] = lambda s=size: updating(
+                s, task, arguments.rounds
+            )
         if "generate" in arguments.what:
             for name, beam, lines in SEARCHES:
                 plans[name] = lambda c=common, b=beam, n=lines: generation(
@@ -283,8 +214,9 @@ def main(words: Sequence[str] = ()) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--what", nargs="+", choices=("train", "generate", "int8", "products", "ctranslate2"),
-        default=["train", "generate"], help="ctranslate2 has to be installed to be compared with",
+        "--what", nargs="+", default=["train", "generate"],
+        choices=("train", "optimizer", "generate", "int8", "products", "ctranslate2"),
+        help="ctranslate2 has to be installed to be compared with",
     )  # fmt: skip
     parser.add_argument(
         "--residual", choices=("pre", "post", "resdual"), default="pre",

@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import statistics
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -120,6 +121,33 @@ def summary(pairs: Sequence[Tuple[float, float]], unit: str) -> Dict[str, Any]:
         "least": min(ratios),
         "most": max(ratios),
         "rounds": len(pairs),
+    }
+
+
+def seconds(work: Callable[[], Any]) -> Tuple[float, float]:
+    """By the clock, and of the processor, which counts no time that other programs took."""
+    began, spent = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - began, time.process_time() - spent
+
+
+def in_turns(ours: Callable[[], Any], host: Callable[[], Any], rounds: int) -> Dict[str, Any]:
+    """Median seconds of both, and of ours over host's within a round, with its extremes.
+
+    `processor` is the median ratio of processor time.
+    """
+    ours(), host()
+    pairs: List[Tuple[Tuple[float, float], Tuple[float, float]]] = []
+    for index in range(rounds):
+        if index % 2:
+            second, first = seconds(host), seconds(ours)
+        else:
+            first, second = seconds(ours), seconds(host)
+        pairs.append((first, second))
+    by_clock, of_processor = ([(a[i], b[i]) for a, b in pairs] for i in range(2))
+    return {
+        **summary(by_clock, "seconds"),
+        "processor": summary(of_processor, "seconds")["ratio"],
     }
 
 

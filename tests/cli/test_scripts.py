@@ -102,12 +102,12 @@ def test_peaks_are_measured(tmp_path: Path) -> None:
 @pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
 def test_speed_is_measured(tmp_path: Path) -> None:
     small = ("--sizes", "2+1x16", "--words", 50, "--rounds", 1, "--threads", 1)
-    what = ("--what", "train", "generate", "int8", "products", "--silent", 0.9)
+    what = ("--what", "train", "optimizer", "generate", "int8", "products", "--silent", 0.9)
     output = run(
         sys.executable, ROOT / "scripts" / "benchmark.py", *what, *small,
         "--out", tmp_path / "figures.json", PYTHONPATH=str(ROOT),
     )  # fmt: skip
-    assert len(re.findall(r"^2\+1x16 .* ms .* ms +ratio \d", output, re.M)) == 1 + 3 + 3 + 10
+    assert len(re.findall(r"^2\+1x16 .* ms .* ms +ratio \d", output, re.M)) == 2 + 3 + 3 + 10
     assert output.count("same hypotheses") == 3
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert all(row["ours_seconds"] > 0 < row["host_seconds"] for row in figures)
