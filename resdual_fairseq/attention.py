@@ -3,59 +3,19 @@
 The weights stay in fairseq's ``MultiheadAttention``. Here the projections of one input are a single
 product and torch's ``scaled_dot_product_attention`` does the rest. Incremental decoding,
 TorchScript, returned weights, and whatever changes the projections (quantization noise, pruned
-heads, xformers, hooks) stay with fairseq's own forward: :func:`can_fuse` decides.
+heads, xformers, hooks) stay with fairseq's own forward: :func:`plain.can_fuse` decides.
 """
 
-from typing import Any, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.module import _has_any_global_hook
 
 WIDEST_JOINED = 128
 """Up to this width one product of joined weights is clearly faster than several; beyond, it saves
 little, and autograd keeps the joined copy."""
-
-
-def can_fuse(attention: Any) -> bool:
-    """Whether this module is fairseq's attention with nothing but plain projections."""
-    return (
-        type(attention) is MultiheadAttention
-        and attention.bias_k is None
-        and not attention.add_zero_attn
-        and not attention.use_xformers
-        and not attention.onnx_trace
-        and not attention.skip_embed_dim_check
-        and attention.scaling == attention.head_dim**-0.5
-        and not has_global_hooks()
-        and is_plain(attention.q_proj)
-        and is_plain(attention.k_proj)
-        and is_plain(attention.v_proj)
-        and is_plain(attention.out_proj)
-    )
-
-
-def has_global_hooks() -> bool:
-    """Whether torch is to call something at every module, as profilers ask it to."""
-    return bool(_has_any_global_hook())
-
-
-def is_plainly_called(module: nn.Module) -> bool:
-    """Whether calling a module computes what its class says, in evaluation."""
-    replaced = "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks
-    return not (replaced or module.training)
-
-
-def is_plain(projection: nn.Module) -> bool:
-    return (
-        type(projection) is nn.Linear
-        and projection.bias is not None
-        and not projection._forward_pre_hooks
-        and not projection._forward_hooks
-        and not projection._backward_hooks
-    )
 
 
 def fused_attention(
@@ -68,7 +28,7 @@ def fused_attention(
     """Attention of x to memory, projected back: T x B x C.
 
     Args:
-        attention: where the weights are; :func:`can_fuse` holds.
+        attention: where the weights are; :func:`plain.can_fuse` holds.
         x: T x B x C.
         memory: S x B x C_memory; x itself in self-attention.
         padding: B x S, True at keys that are padding, or None.

@@ -15,6 +15,7 @@ import torch
 
 from .compat import load_whole_checkpoint
 from .errors import ResDualError
+from .int8 import CODES
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
@@ -30,9 +31,14 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
         paths: at least one file of fairseq's format, all of one model.
 
     Raises:
-        ResDualError: a file is missing, broken, or of another model.
+        ResDualError: a file is missing, broken, of another model, or has weights of 8 bits.
     """
     first = load_whole_checkpoint(paths[0])
+    if any(name.endswith(CODES) for name in first["model"]):
+        raise ResDualError(
+            f"{paths[0]} has weights of 8 bits, whose scales differ; average the checkpoints that "
+            "it and the others were made from, then give the average to resdual-quantize"
+        )
     total = {name: weight.double() for name, weight in first["model"].items()}
     for path in paths[1:]:
         weights = load_whole_checkpoint(path)["model"]

@@ -92,7 +92,9 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
                     if not attention_asked and not self.layers[alignment_layer].need_attn:
                         alignment_layer = -1  # fairseq's prepare_for_inference_ knows of no reader
                     y, states, weights = steps.step(x, padding_mask, alignment_layer)
-                    return self.output(y, [x, *states], weights, alignment_heads)
+                    found = self.output(y, [x, *states], weights, alignment_heads)
+                    native.note_search(found[0])
+                    return found
         memory: Optional[Tensor] = None
         memory_mask: Optional[Tensor] = None
         if encoder_out is not None and len(encoder_out["encoder_out"]) > 0:
@@ -122,7 +124,11 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
             inner_states.append(x)
             if layer_attn is not None and align:
                 attn = layer_attn.float().to(x)
-        return self.output(self.layer_norm.close(x, d), inner_states, attn, alignment_heads)
+        found = self.output(self.layer_norm.close(x, d), inner_states, attn, alignment_heads)
+        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
+            if incremental_state is not None:
+                native.note_search(found[0])
+        return found
 
     def output(
         self,
@@ -168,9 +174,7 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
     @torch.jit.unused
     def is_as_written(self, name: str) -> bool:
         """Whether a method is this class's own, neither overridden nor replaced."""
-        return (
-            getattr(type(self), name) is getattr(ResDualDecoder, name) and name not in self.__dict__
-        )
+        return getattr(type(self), name) is WRITTEN[name] and name not in self.__dict__
 
     @torch.jit.unused
     def steps(
@@ -249,3 +253,9 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
         if self.layernorm_embedding is not None:
             x = self.layernorm_embedding(x)
         return self.dropout_module(x)
+
+
+WRITTEN = {
+    name: getattr(ResDualDecoder, name) for name in ("embed_at", "get_normalized_probs_scriptable")
+}
+"""Methods in whose place the compiled library computes."""

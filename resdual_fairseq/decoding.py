@@ -15,16 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import (
-    additive_mask,
-    attend,
-    can_fuse,
-    has_global_hooks,
-    is_plain,
-    is_plainly_called,
-)
+from .attention import additive_mask, attend
 from .encoder_output import Memory
-from .layers import ResDualDecoderLayer, is_as_written, members
+from .layers import ResDualDecoderLayer, classes_are_as_written, is_as_written, members
+from .plain import can_fuse, has_global_hooks, is_plain, is_plainly_called
 
 STRIDE = 32
 
@@ -42,6 +36,7 @@ def applies(decoder: Any, memory: Optional[Memory], alignment_layer: int) -> boo
         and not torch.is_grad_enabled()
         and not decoder.cross_self_attention
         and not has_global_hooks()
+        and classes_are_as_written()
         and len(decoder.layers) > 0
         and (memory is None or 0 <= alignment_layer < len(decoder.layers))
         and all(is_plain_layer(layer, memory) for layer in members(decoder.layers))
@@ -62,9 +57,6 @@ def is_plain_layer(layer: Any, memory: Any) -> bool:
         and layer.fc1.weight.dtype != torch.float64
         and all(is_plainly_called(part) for part in layer.modules())
         and layer.c_attn is layer.attn_ln is layer.ffn_layernorm is layer.w_resid is None
-        and not layer.dropout_module.apply_during_inference
-        and not layer.activation_dropout_module.apply_during_inference
-        and not layer.self_attn.dropout_module.apply_during_inference
     )
 
 
@@ -209,11 +201,13 @@ class Steps:
             self.padding = x.new_zeros(x.size(0), self.length, dtype=torch.bool)
         if padding is None:
             padding = x.new_zeros(x.size(0), 1, dtype=torch.bool)
-        self.padding = torch.cat((self.padding, padding), dim=1)
+        # No more than there were steps: one may have failed and come again.
+        self.padding = torch.cat((self.padding[:, : self.length], padding), dim=1)
 
     def reorder(self, order: Tensor) -> None:
         """Row i goes on as row ``order[i]``; sentences may leave, with all their beams."""
-        assert self.past is not None
+        if self.past is None:
+            return
         rows = self.past.size(2)
         if self.memory and self.beam * self.memory[0][0].size(0) != order.numel():
             self.keep_sentences(order.view(-1, self.beam)[:, 0] // self.beam)

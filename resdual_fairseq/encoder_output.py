@@ -111,5 +111,5 @@ def memory_of(encoder_out: Optional[Output]) -> Optional[Memory]:
     if encoder_out is None or not encoder_out["encoder_out"]:
         return None
     masks = encoder_out["encoder_padding_mask"]
-    padding = masks[0] if masks and bool(masks[0].any()) else None
+    padding = masks[0].to(torch.bool) if masks and bool(masks[0].any()) else None
     return Memory(encoder_out["encoder_out"][0], padding, sentences)

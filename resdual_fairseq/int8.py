@@ -3,13 +3,15 @@
 A matrix is kept as codes from -127 to 127 and one scale for each of its rows (each output of a
 projection, each symbol of an embedding); vectors stay as they are. A model that loads such a
 checkpoint has the rounded weights in float32, hence works everywhere, and its searches on the CPU
-compute with the codes where the compiled library does (native/).
+compute with the codes where the compiled library does (native/). Its own ``state_dict`` has floats.
 """
 
 from typing import Any, Dict, Tuple
 
 import torch
 from torch import Tensor
+
+from .errors import ResDualError
 
 CODES, SCALES = ".codes", ".scales"
 
@@ -42,12 +44,22 @@ def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def decoded_state(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """The state dict that :func:`encoded_state` came from, rounded."""
+    """The state dict that :func:`encoded_state` came from, rounded.
+
+    Raises:
+        ResDualError: codes and scales do not belong together.
+    """
     weights: Dict[str, Tensor] = {}
     for name, value in state.items():
         if name.endswith(CODES):
             matrix = name[: -len(CODES)]
-            weights[matrix] = decoded(value, state[matrix + SCALES])
+            scales = state.get(matrix + SCALES)
+            if scales is None or scales.shape != value.shape[:1] or value.dtype != torch.int8:
+                raise ResDualError(
+                    f"{matrix} has no codes of 8 bits with a scale for each row; the checkpoint is "
+                    "damaged: make it anew with resdual-quantize"
+                )
+            weights[matrix] = decoded(value, scales)
         elif not name.endswith(SCALES):
             weights[name] = value
     return weights

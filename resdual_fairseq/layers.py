@@ -8,14 +8,16 @@ returns them.
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayerBase,
     TransformerEncoderLayerBase,
 )
 from torch import Tensor, nn
 
-from .attention import can_fuse, fused_attention
-from .residual import ResidualOptions, build_residual
+from .attention import fused_attention
+from .plain import can_fuse, is_idle, methods_of
+from .residual import EQUATIONS, RESIDUALS, Residual, ResidualOptions, build_residual
 
 ENCODER_BLOCKS = 2
 DECODER_BLOCKS = 3
@@ -31,15 +33,6 @@ def members(layers: nn.ModuleList) -> List[Any]:
 def draw_as_layers_do(layers: nn.ModuleList) -> None:
     """Draw the random numbers that one pass through the layers draws, for whoever samples next."""
     next(iter(layers), None)
-
-
-LAYER_METHODS = ("self_attention", "cross_attention", "attend", "feed_forward")
-"""What a layer computes by; replaced on one, it is its own affair."""
-
-
-def is_as_written(layer: Any) -> bool:
-    """Whether a layer has its class's methods."""
-    return not any(name in layer.__dict__ for name in LAYER_METHODS)
 
 
 class ResDualEncoderLayer(TransformerEncoderLayerBase):
@@ -277,3 +270,32 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)
         return self.dropout_module(self.fc2(x))
+
+
+LAYER_METHODS = ("self_attention", "cross_attention", "attend", "feed_forward")
+"""What a layer computes by; replaced on one, it is its own affair."""
+CLASSES = (
+    *(ResDualEncoderLayer, ResDualDecoderLayer, Residual, *RESIDUALS.values()),
+    *(MultiheadAttention, FairseqDropout, nn.Linear, nn.LayerNorm),
+)
+WRITTEN = methods_of(CLASSES, ("forward", *LAYER_METHODS, *EQUATIONS))
+
+
+def classes_are_as_written() -> bool:
+    """Whether nobody has replaced a method on the classes that a layer consists of."""
+    return methods_of(CLASSES, ("forward", *LAYER_METHODS, *EQUATIONS)) == WRITTEN
+
+
+def is_as_written(layer: Any) -> bool:
+    """Whether a layer is one of ours, with its class's methods, and dropouts that do nothing."""
+    return (
+        type(layer) in (ResDualEncoderLayer, ResDualDecoderLayer)
+        and not any(name in layer.__dict__ for name in LAYER_METHODS)
+        and all(map(is_idle, dropouts_of(layer)))
+    )
+
+
+def dropouts_of(layer: Any) -> List[Any]:
+    cross = getattr(layer, "encoder_attn", None)
+    found = [layer.dropout_module, layer.activation_dropout_module, layer.self_attn.dropout_module]
+    return found if cross is None else [*found, cross.dropout_module]

@@ -37,12 +37,13 @@ def quantized_checkpoint(path: Path) -> Dict[str, Any]:
 
 
 def name_of_model(state: Dict[str, Any]) -> str:
-    """Which of fairseq's models a checkpoint is of."""
-    if state.get("cfg") is not None:
-        model = state["cfg"]["model"]
+    """Which of fairseq's models a checkpoint is of; "model of unknown options" without them."""
+    cfg, args = state.get("cfg"), state.get("args")
+    if cfg is not None:
+        model = cfg["model"]
         name = model["_name"] if isinstance(model, Mapping) else model._name
     else:
-        name = state["args"].arch
+        name = getattr(args, "arch", "model of unknown options")
     return str(ARCH_MODEL_NAME_REGISTRY.get(name, name))
 
 
@@ -60,7 +61,8 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
     parser = argparse.ArgumentParser(
         prog="resdual-quantize",
         description="Write a checkpoint of a quarter of the size, with weights of 8 bits. Every "
-        "command of fairseq takes it; on a CPU its searches compute in 8 bits too.",
+        "command of fairseq takes it; on a CPU its searches compute in 8 bits too (and its encoder "
+        "whatever the command).",
     )
     parser.add_argument("checkpoint", type=Path, help="written by fairseq-train")
     parser.add_argument("--output", type=Path, required=True, help="file to write")

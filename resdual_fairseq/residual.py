@@ -32,6 +32,8 @@ from torch import Tensor, add, nn
 from torch.nn.functional import layer_norm
 
 LN_EPS = 1e-5
+EQUATIONS = ("start", "read", "join", "close", "as_join", "as_close")
+"""The methods of a scheme that say how a block joins and how a stack begins and ends."""
 
 
 @dataclass(frozen=True)

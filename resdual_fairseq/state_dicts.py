@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ResDualError
+from .int8 import decoded_state
 from .residual import Residual, build_residual
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class ExplainedMisfit:
         try:
             return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
         except RuntimeError as error:
-            raise explain_misfit(self, state_dict, error) from error
+            raise explain_misfit(self, decoded_state(state_dict), error) from error
 
 
 def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:

@@ -3,7 +3,7 @@
 from .embeddings import embedded
 from .library import loaded
 from .rules import forget, look_again
-from .steps import NativeSteps, encoded, log_probabilities, projected, steps
+from .steps import NativeSteps, encoded, log_probabilities, note_search, projected, steps
 
 __all__ = [
     "NativeSteps",
@@ -13,6 +13,7 @@ __all__ = [
     "loaded",
     "log_probabilities",
     "look_again",
+    "note_search",
     "projected",
     "steps",
 ]

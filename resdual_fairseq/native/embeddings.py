@@ -6,7 +6,7 @@ import torch
 from fairseq.modules import LearnedPositionalEmbedding, SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
-from ..attention import is_plainly_called
+from ..plain import is_idle, is_plainly_called
 from . import library
 from .rules import usable
 
@@ -60,8 +60,7 @@ def only_adds(decoder: Any) -> bool:
         and decoder.project_in_dim is None
         and decoder.layernorm_embedding is None
         and not decoder.cross_self_attention
-        and not decoder.dropout_module.apply_during_inference
-        and is_plainly_called(decoder.dropout_module)
+        and is_idle(decoder.dropout_module)
     )
 
 

@@ -85,8 +85,8 @@ static void soften(float *scores, long n)
     for (long i = 0; i < n; i++) scores[i] *= factor;
 }
 
-/* out[c] = the sum over i of weights[i] rows[i][apart + c], for `size` columns c from `at` on. */
-static void mix(const float *const *rows, long apart, const float *weights, long n, long at,
+/* out[c] = the sum over i of shares[i] rows[i][apart + c], for `size` columns c from `at` on. */
+static void mix(const float *const *rows, long apart, const float *shares, long n, long at,
                 long size, float *out)
 {
     long c = at;
@@ -94,7 +94,7 @@ static void mix(const float *const *rows, long apart, const float *weights, long
         vec y0 = {0}, y1 = {0}, y2 = {0}, y3 = {0};
         for (long i = 0; i < n; i++) {
             if (!rows[i]) continue;
-            const float *v = rows[i] + apart + c, w = weights[i];
+            const float *v = rows[i] + apart + c, w = shares[i];
             y0 += w * load(v), y1 += w * load(v + LANES);
             y2 += w * load(v + 2 * LANES), y3 += w * load(v + 3 * LANES);
         }
@@ -105,7 +105,7 @@ static void mix(const float *const *rows, long apart, const float *weights, long
         vec y0 = {0}, y1 = {0};
         for (long i = 0; i < n; i++) {
             if (!rows[i]) continue;
-            const float *v = rows[i] + apart + c, w = weights[i];
+            const float *v = rows[i] + apart + c, w = shares[i];
             y0 += w * load(v), y1 += w * load(v + LANES);
         }
         *(loose *)(out + c) = y0, *(loose *)(out + c + LANES) = y1;
@@ -113,24 +113,24 @@ static void mix(const float *const *rows, long apart, const float *weights, long
     for (; c + LANES <= at + size; c += LANES) {
         vec y = {0};
         for (long i = 0; i < n; i++)
-            if (rows[i]) y += weights[i] * load(rows[i] + apart + c);
+            if (rows[i]) y += shares[i] * load(rows[i] + apart + c);
         *(loose *)(out + c) = y;
     }
     for (; c < at + size; c++) {
         out[c] = 0;
         for (long i = 0; i < n; i++)
-            if (rows[i]) out[c] += weights[i] * rows[i][apart + c];
+            if (rows[i]) out[c] += shares[i] * rows[i][apart + c];
     }
 }
 
 /* Attention of one query to n keys (NULL where hidden), every head apart; each key's value lies
  * `apart` floats behind it.
  *
- * scores has room for heads x (n + LANES) floats. weights, where asked for, receives those of head
- * h at weights + h * stride.
+ * scores has room for heads x (n + LANES) floats. seen, where asked for, receives the softmax of head
+ * h at seen + h * stride.
  */
 static void attend(const float *query, const float *const *keys, long apart, long n, long width,
-                   long heads, float *scores, float *out, float *weights, long stride)
+                   long heads, float *scores, float *out, float *seen, long stride)
 {
     const long size = width / heads, room = n + LANES;
     const float scaling = 1 / __builtin_sqrtf((float)size);
@@ -149,7 +149,7 @@ static void attend(const float *query, const float *const *keys, long apart, lon
     }
     for (long h = 0; h < heads; h++) {
         soften(scores + h * room, n);
-        if (weights) memcpy(weights + h * stride, scores + h * room, n * sizeof(float));
+        if (seen) memcpy(seen + h * stride, scores + h * room, n * sizeof(float));
         mix(keys, apart, scores + h * room, n, h * size, size, out);
     }
 }

@@ -123,9 +123,10 @@ uint64_t resdual_fingerprint(const struct numbers *arrays, long number, long thr
 /* Bytes of scratch for so many rows, with at most `longest` keys. */
 size_t resdual_scratch(const struct stack *s, long rows, long longest)
 {
-    const struct room room = furnish(s, rows, longest, NULL);
+    char *const anywhere = (char *)s;
+    const struct room room = furnish(s, rows, longest, anywhere);
     const long inputs = s->inner > s->width ? s->inner : s->width;
-    return (size_t)(uintptr_t)room.codes + codes_of(inputs);
+    return (size_t)((char *)room.codes - anywhere) + codes_of(inputs);
 }
 
 /* The same for a call of resdual_linear. */

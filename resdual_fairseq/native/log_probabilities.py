@@ -21,11 +21,13 @@ class LogProbabilities(Tensor):
     What it does in between returns such a tensor again (HANDLED); every other operation is
     torch's own and returns an ordinary tensor. Values, shapes, views and changes in place are
     those of the ordinary tensor, and of equal candidates the same are taken, in the same order.
+
+    One thing is lost: NaN that is written behind autograd's back (through ``.data``, numpy, the
+    storage or DLPack, which make no new version) is not found by ``x != x``.
     """
 
     whole_at: Optional[int] = None
-    """The version in which it is known to have no NaN; what is written through numpy or ``.data``
-    makes no new one."""
+    """The version in which it is known to have no NaN."""
 
     @classmethod
     def __torch_function__(
@@ -37,7 +39,7 @@ class LogProbabilities(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         handle = HANDLED.get(func)
-        if handle is None or not (args and isinstance(args[0], cls)):
+        if handle is None or not (args and isinstance(args[0], cls)) or torch.jit.is_tracing():
             return torch._C._disabled_torch_function_impl(func, types, args, kwargs)
         with torch._C.DisableTorchFunctionSubclass():
             result = handle(*args, **kwargs)
@@ -83,6 +85,8 @@ def unequal(x: LogProbabilities, other: Any) -> Any:
 def put(x: LogProbabilities, index: Any, value: Any) -> Any:
     """Put one number where a mask says so, if it does anywhere."""
     if not isinstance(index, Tensor) or index.dtype != torch.bool or index.shape != x.shape:
+        return NotImplemented
+    if index.device.type != "cpu":
         return NotImplemented
     if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and not value.dim()):
         return NotImplemented

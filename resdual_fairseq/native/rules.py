@@ -1,14 +1,15 @@
 """Where the compiled library may compute in a model's place, and the weights it then takes."""
 
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
-from ..attention import can_fuse, has_global_hooks, is_plain, is_plainly_called
-from ..layers import LAYER_METHODS, is_as_written, members
-from ..residual import PostLN, PreLN, ResiDual
+from ..layers import LAYER_METHODS, classes_are_as_written, is_as_written, members
+from ..plain import can_fuse, has_global_hooks, is_plain, is_plainly_called
+from ..residual import EQUATIONS, PostLN, PreLN, ResiDual
 from . import library
 from .structures import ACTIVATIONS, Packed, PackedStack
 
@@ -34,18 +35,21 @@ def usable(like: Tensor) -> bool:
 
 STEPS = (1, 61, 127, 251)
 """Primes: one number in so many falls on every row of a matrix that is as wide, and on every column
-of a large one."""
+of one that is as high and whose width is no multiple of it."""
 FEW = 2**14
 """Of fewer numbers none is left out."""
 
-EQUATIONS = ("read", "join", "close")
-"""What says how a connection joins a block; replaced on one, it is its own affair."""
-
-DECISIVE = (
-    *("forward", *LAYER_METHODS, *EQUATIONS),
-    *("training", "eps", "s", "activation_fn", "num_heads", "scaling"),
-)
+DECISIVE = ("forward", "training", *LAYER_METHODS, *EQUATIONS, "eps", "s", "activation_fn")
 """What a module's own attributes may say of the sums that it computes."""
+OF_CLASS: Dict[type, Sequence[str]] = {
+    nn.Linear: ("forward", "training"),
+    FairseqDropout: ("forward", "training", "apply_during_inference"),
+    MultiheadAttention: (
+        *("forward", "training", "num_heads", "scaling", "add_zero_attn", "bias_k"),
+        *("use_xformers", "onnx_trace", "skip_embed_dim_check"),
+    ),
+}
+"""The same where there are others, or fewer."""
 
 
 def state_of(module: nn.Module) -> Tuple[Any, ...]:
@@ -54,7 +58,7 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
     for part in module.modules():
         own = part.__dict__
         state.append((type(part), bool(part._forward_hooks or part._forward_pre_hooks)))
-        state.extend(own.get(name) for name in DECISIVE)
+        state.extend(own.get(name) for name in OF_CLASS.get(type(part), DECISIVE))
         for parameter in part._parameters.values():
             if parameter is not None:
                 version = 0 if parameter.is_inference() else parameter._version
@@ -74,7 +78,14 @@ def arrays_of(module: nn.Module, prepared: bool) -> Tensor:
 
 
 def step_of(shape: torch.Size) -> int:
-    return 1 if shape.numel() < FEW else max(step for step in STEPS if step <= shape[-1])
+    """Of how many numbers one is enough to meet every row and every column of a matrix."""
+    columns = shape[-1] if shape else 1
+    rows = shape.numel() // max(1, columns)
+    if shape.numel() < FEW:
+        return 1
+    return max(
+        step for step in STEPS if step <= min(rows, columns) and (columns % step or step == 1)
+    )
 
 
 class Kept(NamedTuple):
@@ -151,6 +162,8 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
         found = members(layers)
         return PackedStack(found, together(stack)) if suit(found) else None
 
+    if not classes_are_as_written():
+        return None
     return while_unchanged(stack.layers, stack, make, look_again=True)
 
 
@@ -158,10 +171,35 @@ def packed_projection(projection: nn.Module, stack: Any) -> Optional[Packed]:
     """The weights of an output projection, or None where it is more than a matrix."""
 
     def make(found: Any) -> Optional[Packed]:
-        plain = type(found) is nn.Linear and is_plainly_called(found)
-        return Packed(found, together=together(stack)) if plain else None
+        return Packed(found, together=together(stack)) if is_matrix(found) else None
 
     return while_unchanged(projection, stack, make)
+
+
+def is_matrix(projection: Any) -> bool:
+    """Whether a projection is a matrix, with a bias or without, in which nothing misfits."""
+    if type(projection) is not nn.Linear or not is_plainly_called(projection):
+        return False
+    weight, bias = (projection._parameters.get(name) for name in ("weight", "bias"))
+    return (
+        weight is not None
+        and weight.dim() == 2
+        and is_readable(weight)
+        and (
+            (bias is None and projection.bias is None)
+            or (bias is not None and bias.shape == weight.shape[:1] and is_readable(bias))
+        )
+    )
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether these are numbers as the library reads them."""
+    return (
+        tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and tensor.untyped_storage().size() >= 4 * tensor.numel()
+    )
 
 
 def suit(layers: Sequence[Any]) -> bool:
@@ -192,11 +230,17 @@ def known(layer: Any, cross: Any) -> bool:
         and is_plain(layer.fc1)
         and is_plain(layer.fc2)
         and (cross is None or (can_fuse(cross) and cross.num_heads == layer.self_attn.num_heads))
-        and all(is_known(norm) and norm.weight is not None for norm in norms)
+        and all(is_known(norm) and owns_weights(norm) for norm in norms)
+        and all(map(is_plainly_called, layer.modules()))
+        and all(map(is_readable, layer.parameters()))
         and fits(layer, cross)
-        and all(is_plainly_called(part) for part in layer.modules())
-        and all(p.is_contiguous() and p.dtype == torch.float32 for p in layer.parameters())
+        # Of a unit that is 0 the weights are not read: torch is to meet what is not finite in them.
+        and bool(layer.fc2.weight.isfinite().all())
     )
+
+
+def owns_weights(norm: Any) -> bool:
+    return all(norm._parameters.get(name) is not None for name in ("weight", "bias"))
 
 
 def is_known(connection: Any) -> bool:

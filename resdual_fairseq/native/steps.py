@@ -8,13 +8,15 @@ from torch import Tensor
 
 from ..decoding import check_rows
 from ..encoder_output import Memory, each
-from ..layers import draw_as_layers_do, members
+from ..layers import draw_as_layers_do
 from ..residual import Close
 from . import library
 from .library import address
 from .log_probabilities import log_probabilities as of_logits
 from .rules import is_known, packed_projection, packed_stack, usable
 from .structures import Closing, PackedStack, Search, Source
+
+Streams = Tuple[Tensor, Optional[Tensor]]
 
 
 class NativeSteps:
@@ -52,8 +54,6 @@ class NativeSteps:
         for projection, made in zip(self.packed.memory, self.memory):
             library.linear(projection.structure, output.flatten(0, 1), made.flatten(0, 1))
         if memory.padding is not None:
-            assert memory.padding.dtype == torch.bool
-            assert memory.padding.shape == output.shape[:2]
             self.memory_padding = memory.padding.contiguous()
 
     def step(
@@ -62,11 +62,17 @@ class NativeSteps:
         """Decode one token; see ``decoding.Steps.step``."""
         x = x[0]
         self.check(x.size(0))
-        if self.begins_alike(x, padding):
-            return self.step_of_sentences(x, alignment_layer)
-        self.descend(x.size(0), padding)
-        y, states, attention = self.step_of_rows(x, alignment_layer)
-        return y[None], list(states), attention
+        before = (self.ancestors, self.sentences, len(self.past))
+        try:
+            if self.begins_alike(x, padding):
+                return self.step_of_sentences(x, alignment_layer)
+            self.descend(x.size(0), padding)
+            y, states, attention = self.step_of_rows(x, alignment_layer)
+            return y[None], list(states), attention
+        except BaseException:  # an interrupt, too: whoever goes on, does so from here
+            self.ancestors, self.sentences, steps = before
+            del self.past[steps:], self.rows[steps:]
+            raise
 
     def check(self, rows: int) -> None:
         if self.ancestors is not None:
@@ -104,9 +110,17 @@ class NativeSteps:
         Returns:
             the stack's output rows x C; x after every layer, layers x 1 x rows x C;
             cross-attention heads x rows x 1 x S, or None.
+
+        Raises:
+            ValueError: the model is not what it was when the search began.
         """
-        x, d = self.around_stack.start(x)
-        x = x.clone(memory_format=torch.contiguous_format)
+        streams = opened(self.around_stack, x, self.packed)
+        if streams is None:
+            raise ValueError(
+                "the model's dtype, device, width or residual connection changed during a search; "
+                "begin a new one, with a new incremental_state"
+            )
+        x, d = streams
         rows, width = x.shape
         stack = self.packed.structure
         self.past.append(x.new_empty(stack.depth, rows, 2, width))
@@ -142,7 +156,8 @@ class NativeSteps:
 
     def reorder(self, order: Tensor) -> None:
         """Row i goes on as row ``order[i]``; sentences may leave, with all their beams."""
-        assert self.ancestors is not None
+        if self.ancestors is None:
+            return
         self.ancestors = self.ancestors.index_select(1, order)
         # As in fairseq, rows change sentences only where sentences leave (or come).
         if self.sentences is not None and self.sentences.size(0) != order.numel():
@@ -160,9 +175,50 @@ def steps(decoder: Any, memory: Optional[Memory], like: Tensor) -> Optional[Nati
     if not usable(like):
         return None
     packed = packed_stack(decoder)
-    if packed is None:
+    if packed is None or opened(decoder.layer_norm, like[0], packed) is None:
+        return None
+    if memory is not None and not suits(memory, packed):
         return None
     return NativeSteps(decoder, packed, memory)
+
+
+def suits(memory: Memory, packed: PackedStack) -> bool:
+    """Whether the encoder's output is what the library reads; if not, torch tells what misfits."""
+    output, padding = memory.output, memory.padding
+    return (
+        output.dim() == 3
+        and output.size(2) == packed.memory[0].structure.inputs
+        and output.dtype == torch.float32
+        and output.device.type == "cpu"
+        and (
+            padding is None
+            or (
+                padding.dtype == torch.bool
+                and padding.shape == (output.size(1), output.size(0))
+                and padding.device.type == "cpu"
+            )
+        )
+    )
+
+
+def opened(around_stack: Any, x: Tensor, packed: PackedStack) -> Optional[Streams]:
+    """The streams that begin with x, of one shape that ends in C, to be changed in place.
+
+    Returns:
+        None where they are not what the library takes.
+    """
+    x, d = around_stack.start(x)
+    x = x.clone(memory_format=torch.contiguous_format)
+    d = None if d is None else d.clone(memory_format=torch.contiguous_format)
+    fit = all(
+        stream.shape == x.shape
+        and stream.size(-1) == packed.structure.width
+        and stream.dtype == torch.float32
+        and stream.device.type == "cpu"
+        for stream in (x, d)
+        if stream is not None
+    )
+    return (x, d) if fit and (d is not None) == packed.dual else None
 
 
 def closing_of(around_stack: Any) -> Optional[Closing]:
@@ -191,36 +247,34 @@ def encoded(encoder: Any, x: Tensor, padding: Optional[Tensor]) -> Optional[Tens
         x: embeddings, T x B x C.
         padding: B x T, True where attention is kept from, or None.
     """
-    if encoder.training or not usable(x) or any(drops(layer) for layer in members(encoder.layers)):
+    if encoder.training or not usable(x):
         return None
     packed = packed_stack(encoder)
-    if packed is None:
+    streams = None if packed is None else opened(encoder.layer_norm, x.transpose(0, 1), packed)
+    if packed is None or streams is None:
         return None
     draw_as_layers_do(encoder.layers)
-    x, d = encoder.layer_norm.start(x.transpose(0, 1))
-    x = x.clone(memory_format=torch.contiguous_format)
-    d = None if d is None else d.contiguous()
+    x, d = streams
     padding = None if padding is None else padding.contiguous()
     library.encode(packed, Source(address(padding), *x.shape[:2]), x, d)
     return encoder.layer_norm.close(x, d).transpose(0, 1)
 
 
-def drops(layer: Any) -> bool:
-    """Whether a layer drops out in inference too (fairseq's ``--retain-dropout``)."""
-    modules = (
-        layer.dropout_module,
-        layer.activation_dropout_module,
-        layer.self_attn.dropout_module,
-    )
-    return any(module.apply_during_inference for module in modules)
+OF_SEARCH = "resdual_of_search"
+
+
+def note_search(features: Tensor) -> None:
+    """Tell `projected` that these belong to a search, which looked at the weights as it began."""
+    if not torch.compiler.is_compiling():
+        setattr(features, OF_SEARCH, True)
 
 
 def projected(decoder: Any, features: Tensor) -> Optional[Tensor]:
-    """The logits of one step, rows x 1 x V, where the library computes a decoder's projection."""
-    if features.size(1) != 1 or not usable(features):
+    """The logits of a search's step, rows x 1 x V, where the library computes the projection."""
+    if not getattr(features, OF_SEARCH, False) or features.size(1) != 1 or not usable(features):
         return None
     packed = packed_projection(decoder.output_projection, decoder)
-    if packed is None:
+    if packed is None or packed.structure.inputs != features.size(2):
         return None
     logits = features.new_empty(features.size(0), packed.structure.outputs)
     return library.linear(packed.structure, features[:, 0].contiguous(), logits)[:, None]

@@ -127,6 +127,8 @@ class PackedStack:
     def __init__(self, layers: Sequence[Any], together: int = 0) -> None:
         self.together = together
         self.kept: List[Any] = []
+        self.dual = False
+        """Whether its layers keep a second stream."""
         self.layers = (Layer * len(layers))(*(self.layer(layer) for layer in layers))
         first = layers[0]
         self.memory: List[Packed] = []
@@ -172,7 +174,8 @@ class PackedStack:
 
     def connection(self, connection: Any) -> Connection:
         join: Join = connection.as_join()
-        weight, bias = connection.weight.detach(), connection.bias.detach()
+        self.dual = self.dual or join.dual is not None
+        weight, bias = connection.weight.detach().clone(), connection.bias.detach().clone()
         self.kept.append((weight, bias))
         return Connection(
             floats(weight),

@@ -52,9 +52,12 @@ def test_it_can_be_trained_on(codes: Path, reversal: Path, tmp_path: Path) -> No
 def test_it_says_what_is_wrong(codes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.pt"
     other = save(tmp_path / "host.pt", stirred().state_dict(), _name="transformer")
+    bare = tmp_path / "bare.pt"
+    torch.save({"model": stirred().state_dict()}, bare)
     for given, sentence in (
         (tmp_path / "none.pt", "none.pt"),
         (codes, "has weights of 8 bits already"),
+        (bare, "holds a model of unknown options; give"),
         (other, "holds a transformer; give a checkpoint of resdual_transformer"),
     ):
         said = run("resdual-quantize", given, "--output", out, fails=True)

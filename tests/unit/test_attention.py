@@ -11,7 +11,8 @@ from torch import Tensor
 
 from resdual_fairseq import attention as attention_module
 from resdual_fairseq import layers
-from resdual_fairseq.attention import can_fuse, fused_attention
+from resdual_fairseq.attention import fused_attention
+from resdual_fairseq.plain import can_fuse
 
 T, S, B, C, HEADS = 5, 7, 3, 8, 2
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from resdual_fairseq import averaging
 from resdual_fairseq.averaging import average_checkpoints, main
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.int8 import encoded_state
 
 
 def weights(seed: int, dtype: torch.dtype = torch.float32) -> Dict[str, Tensor]:
@@ -158,6 +159,8 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     )
     wider = save(tmp_path / "wider.pt", {**weights(1), "encoder.weight": torch.zeros(1, 3)})
     assert f"{wider} holds other weights" in failure(capsys, "--inputs", first, wider, *output)
+    codes = save(tmp_path / "codes.pt", encoded_state(weights(1)))
+    assert f"{codes} has weights of 8 bits" in failure(capsys, "--inputs", codes, codes, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
     assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
     before = second.read_bytes()

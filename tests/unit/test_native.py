@@ -88,19 +88,6 @@ def test_log_softmax(processor: str, rows: int, columns: int) -> None:
         assert found[rows // 2].isnan().all()
 
 
-def test_codes_round_to_the_nearest() -> None:
-    weight = torch.randn(9, 31)
-    weight[4] = 0
-    codes, scales = encoded(weight)
-    assert (
-        codes.dtype == torch.int8
-        and codes.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
-    )
-    assert ((decoded(codes, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
-    again = encoded(decoded(codes, scales))
-    assert torch.equal(again[0], codes)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_the_encoder(

@@ -127,7 +127,22 @@ def test_it_notices_what_is_edited_by_hand(edit: str, monkeypatch: pytest.Monkey
     assert not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("rows,columns", [(512, 2048), (2048, 512), (256, 256), (8000, 128)])
+SHAPES = [
+    *((512, 2048), (2048, 512), (256, 256), (8000, 128), (64, 512), (128, 1024), (128, 512)),
+    *(
+        (502, 1004),
+        (1004, 502),
+        (64, 2008),
+        (2008, 64),
+        (16, 1024),
+        (3, 6000),
+        (6000, 3),
+        (1, 20000),
+    ),
+]
+
+
+@pytest.mark.parametrize("rows,columns", SHAPES)
 def test_some_numbers_are_of_every_row_and_column(rows: int, columns: int) -> None:
     """Those by which a model that is prepared for inference notices other weights."""
     places = range(0, rows * columns, rules.step_of(torch.Size([rows, columns])))

@@ -5,11 +5,15 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from helpers.models import EOS, sample
 from helpers.searches import assert_same_hypotheses, ready, search
-from torch import nn
+from torch import Tensor, nn
 
 from resdual_fairseq import decoding
+from resdual_fairseq.decoder import ResDualDecoder
+from resdual_fairseq.layers import ResDualDecoderLayer, ResDualEncoderLayer
+from resdual_fairseq.residual import ResiDual
 
 
 @torch.no_grad()
@@ -57,7 +61,58 @@ def replace_scaling(model: nn.Module) -> None:
     model.decoder.layers[1].self_attn.scaling = 0.9
 
 
+class Louder(FairseqDropout):
+    """A dropout that does something in evaluation, too."""
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        return 1.5 * x
+
+
+def replace_dropout(model: nn.Module) -> None:
+    for layer in (model.encoder.layers[0], model.decoder.layers[1]):
+        layer.activation_dropout_module = Louder(0.0).eval()
+
+
+def replace_dropout_of_embeddings(model: nn.Module) -> None:
+    model.decoder.dropout_module = Louder(0.0).eval()
+
+
+def remove_dropout(model: nn.Module) -> None:
+    for part in (model.encoder.layers[0], model.decoder.layers[1], model.decoder):
+        part.dropout_module = nn.Identity()
+
+
+class OwnEncoderLayer(ResDualEncoderLayer):
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return 3 * super().feed_forward(x)
+
+
+class OwnDecoderLayer(ResDualDecoderLayer):
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return 3 * super().feed_forward(x)
+
+
+def inherit(model: nn.Module) -> None:
+    """As a stack's own build_encoder_layer and build_decoder_layer would have it."""
+    model.encoder.layers[0].__class__ = OwnEncoderLayer
+    model.decoder.layers[1].__class__ = OwnDecoderLayer
+
+
+def replace_weight_by_a_tensor(model: nn.Module) -> None:
+    for stack in (model.encoder, model.decoder):
+        projection = stack.layers[0].fc2
+        weight = projection.weight.detach()
+        del projection.weight
+        projection.weight = 2 * weight
+
+
+def add_a_key_of_zeros(model: nn.Module) -> None:
+    model.encoder.layers[0].self_attn.add_zero_attn = True
+
+
 REPLACEMENTS = (
+    *(replace_dropout, replace_dropout_of_embeddings, remove_dropout, inherit),
+    *(replace_weight_by_a_tensor, add_a_key_of_zeros),
     replace_feed_forward,
     replace_scaling,
     replace_close,
@@ -83,6 +138,37 @@ def test_what_a_user_replaces_counts(
     monkeypatch.setattr(decoding, "applies", lambda *_: False)
     monkeypatch.setenv("RESDUAL_NATIVE", "0")
     assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+
+
+KINDS_OF_PARTS = (
+    (ResDualEncoderLayer, "feed_forward"),
+    (ResDualDecoderLayer, "feed_forward"),
+    (ResDualDecoder, "embed_at"),
+    (ResiDual, "join"),
+    (MultiheadAttention, "forward"),
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind,name", KINDS_OF_PARTS)
+def test_what_is_replaced_on_a_class_counts(
+    kind: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ready()
+    before = search([model], beam_size=2)
+    method = getattr(kind, name)
+
+    def other(self: Any, *given: Any, **named: Any) -> Any:
+        found = method(self, *given, **named)
+        return (1.5 * found[0], *found[1:]) if isinstance(found, tuple) else 1.5 * found
+
+    monkeypatch.setattr(kind, name, other)
+    found = search([model], beam_size=2)
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
+    with pytest.raises(AssertionError):
+        assert_same_hypotheses(found, before, 1e-4)
 
 
 @torch.no_grad()

@@ -1,0 +1,86 @@
+"""Whether modules still compute what their classes say, and something faster may do it for them.
+
+Users hang hooks on modules, replace their methods and parts, or inherit from their classes. Whoever
+computes in a module's place asks here first.
+"""
+
+import functools
+from typing import Any, Iterable, List
+
+from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq.modules.checkpoint_activations import _checkpointed_forward
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+
+def has_global_hooks() -> bool:
+    """Whether torch is to call something at every module, as profilers ask it to."""
+    return bool(_has_any_global_hook())
+
+
+def is_plainly_called(module: nn.Module) -> bool:
+    """Whether calling a module computes what its class says, in evaluation."""
+    replaced = "forward" in module.__dict__ and not is_checkpointed(module)
+    return not (replaced or module._forward_hooks or module._forward_pre_hooks or module.training)
+
+
+def is_checkpointed(module: Any) -> bool:
+    """Whether a module's forward is its class's, in fairseq's ``checkpoint_wrapper``."""
+    forward = module.__dict__["forward"]
+    if not isinstance(forward, functools.partial) or forward.func is not _checkpointed_forward:
+        return False
+    inner = forward.args[0]
+    own = getattr(inner, "__self__", None) is module
+    return own and getattr(inner, "__func__", None) is type(module).forward
+
+
+def is_plain(projection: nn.Module) -> bool:
+    """Whether a projection is a matrix and a bias, both of them parameters, and nothing else."""
+    return (
+        type(projection) is nn.Linear
+        and projection._parameters.get("weight") is not None
+        and projection._parameters.get("bias") is not None
+        and not projection._forward_pre_hooks
+        and not projection._forward_hooks
+        and not projection._backward_hooks
+    )
+
+
+def is_fairseqs(dropout: Any) -> bool:
+    """Whether this is fairseq's dropout and nothing else."""
+    return (
+        type(dropout) is FairseqDropout
+        and "forward" not in dropout.__dict__
+        and not dropout._forward_hooks
+        and not dropout._forward_pre_hooks
+    )
+
+
+def is_idle(dropout: Any) -> bool:
+    """Whether this is fairseq's dropout, which does nothing in evaluation."""
+    return is_fairseqs(dropout) and not (dropout.training or dropout.apply_during_inference)
+
+
+def can_fuse(attention: Any) -> bool:
+    """Whether this module is fairseq's attention with nothing but plain projections."""
+    return (
+        type(attention) is MultiheadAttention
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+        and not attention.use_xformers
+        and not attention.onnx_trace
+        and not attention.skip_embed_dim_check
+        and attention.scaling == attention.head_dim**-0.5
+        and is_fairseqs(attention.dropout_module)
+        and not has_global_hooks()
+        and is_plain(attention.q_proj)
+        and is_plain(attention.k_proj)
+        and is_plain(attention.v_proj)
+        and is_plain(attention.out_proj)
+    )
+
+
+def methods_of(kinds: Iterable[type], names: Iterable[str]) -> List[Any]:
+    """What classes have under these names now, to be compared with what they had."""
+    names = list(names)
+    return [getattr(kind, name, None) for kind in kinds for name in names]

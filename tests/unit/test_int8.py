@@ -1,0 +1,53 @@
+"""Protects weights of 8 bits: how they round, and that damaged ones are refused in a sentence."""
+
+from typing import Callable, Dict
+
+import pytest
+import torch
+from helpers.models import build, stirred
+from torch import Tensor
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.int8 import decoded, encoded, encoded_state
+
+State = Dict[str, Tensor]
+MATRIX = "decoder.layers.0.fc1.weight"
+
+
+def test_codes_round_to_the_nearest() -> None:
+    weight = torch.randn(9, 31)
+    weight[4] = 0
+    codes, scales = encoded(weight)
+    assert codes.dtype == torch.int8
+    assert codes.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
+    assert ((decoded(codes, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
+    again = encoded(decoded(codes, scales))
+    assert torch.equal(again[0], codes)
+
+
+def without_scales(state: State) -> None:
+    del state[f"{MATRIX}.scales"]
+
+
+def with_too_few_scales(state: State) -> None:
+    state[f"{MATRIX}.scales"] = state[f"{MATRIX}.scales"][:3]
+
+
+def with_codes_of_floats(state: State) -> None:
+    state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"].float()
+
+
+@pytest.mark.parametrize("damage", [without_scales, with_too_few_scales, with_codes_of_floats])
+def test_codes_without_their_scales(damage: Callable[[State], None]) -> None:
+    state = encoded_state(stirred().float().state_dict())
+    damage(state)
+    with pytest.raises(ResDualError, match=rf"{MATRIX} has no codes .* with resdual-quantize"):
+        build().load_state_dict(state)
+
+
+def test_a_matrix_that_is_missing_is_named() -> None:
+    state = encoded_state(stirred().float().state_dict())
+    del state[f"{MATRIX}.codes"], state[f"{MATRIX}.scales"]
+    with pytest.raises(ResDualError, match=rf"it lacks {MATRIX};") as caught:
+        build().load_state_dict(state)
+    assert "codes" not in str(caught.value)

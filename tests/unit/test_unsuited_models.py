@@ -1,0 +1,153 @@
+"""Protects that the library reads only what fits, and that torch tells what does not."""
+
+from typing import Any, Callable, Dict, List
+
+import pytest
+import torch
+from helpers.models import EOS, assert_close, build, sample, stirred
+from helpers.searches import ready
+from torch import Tensor, nn
+
+from resdual_fairseq import native
+from resdual_fairseq.native import library, rules
+
+pytestmark = pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Any:
+    with torch.no_grad():
+        yield
+
+
+def step(model: Any, state: Dict[str, Any], length: int = 1, memory: Any = None) -> Tensor:
+    tokens = torch.tensor([[EOS, 5, 4]] * 3)[:, :length]
+    memory = memory or model.encoder(sample()["net_input"]["src_tokens"])
+    found: Tensor = model.decoder(tokens, encoder_out=memory, incremental_state=state)[0]
+    return found
+
+
+def projection(model: nn.Module, name: str, shape: List[int]) -> None:
+    setattr(model.decoder.output_projection, name, nn.Parameter(torch.ones(shape)))
+
+
+def narrow_embedding(stack: Any) -> None:
+    stack.embed_tokens = nn.Embedding(stack.embed_tokens.num_embeddings, 2).eval()
+
+
+UNSUITED: Dict[str, Callable[[Any], Any]] = {
+    "projection of other dtype": lambda model: model.decoder.output_projection.half(),
+    "projection of wider dtype": lambda model: model.decoder.output_projection.double(),
+    "projection's bias": lambda model: projection(model, "bias", [300]),
+    "projection's width": lambda model: projection(model, "weight", [27, 3]),
+    "decoder's embeddings": lambda model: narrow_embedding(model.decoder),
+    "encoder's embeddings": lambda model: narrow_embedding(model.encoder),
+    "layer elsewhere": lambda model: model.decoder.layers[0].fc1.to("meta"),
+    "norm elsewhere": lambda model: model.encoder.layers[0].final_layer_norm.to("meta"),
+    "one stream only": lambda model: setattr(
+        model.decoder, "layer_norm", build(residual="post").float().eval().decoder.layer_norm
+    ),
+}
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("unsuited", UNSUITED)
+def test_torch_tells_what_does_not_fit(unsuited: str, before: bool) -> None:
+    model = stirred(no_token_positional_embeddings=True).float().eval()
+    if not before:
+        step(model, {})
+    UNSUITED[unsuited](model)
+    with pytest.raises((RuntimeError, AssertionError)):
+        step(model, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_another_dtype_during_a_search(dtype: torch.dtype) -> None:
+    model = ready().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    state: Dict[str, Any] = {}
+    step(model, state, 1, memory)
+    model.to(dtype)
+    with pytest.raises(ValueError, match=r"dtype.* changed during a search; begin a new one"):
+        step(model, state, 2, memory)
+
+
+@pytest.mark.parametrize("change", [lambda mask: mask.to(torch.uint8), lambda mask: mask])
+def test_masks_of_the_memory(change: Callable[[Tensor], Tensor]) -> None:
+    model = ready().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    expected = step(model, {}, 1, memory)
+    (mask,) = memory["encoder_padding_mask"]
+    assert mask.any()
+    memory["encoder_padding_mask"] = [change(mask)]
+    assert torch.equal(step(model, {}, 1, memory), expected)
+
+
+@pytest.mark.parametrize("place", ["room", "decode"])
+def test_a_step_that_failed_can_be_taken_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ready().eval()
+    expected: Dict[str, Any] = {}
+    for length in (1, 2):
+        wanted = step(model, expected, length)
+    state: Dict[str, Any] = {}
+    function = getattr(library, place)
+
+    def interrupted(*arguments: Any) -> None:
+        function(*arguments)
+        raise KeyboardInterrupt
+
+    for length in (1, 2):
+        with monkeypatch.context() as patch:
+            memory = model.encoder(sample()["net_input"]["src_tokens"])
+            patch.setattr(library, place, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                step(model, state, length, memory)
+        found = step(model, state, length)
+    assert_close(found, wanted, 1e-6)
+
+
+@pytest.mark.parametrize("compiled", ["1", "0"])
+def test_reordering_after_a_refused_first_step(
+    compiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESDUAL_NATIVE", compiled)
+    model = ready().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    state: Dict[str, Any] = {}
+    with pytest.raises(ValueError, match="was given 2 rows"):
+        model.decoder(torch.full((2, 1), EOS), encoder_out=memory, incremental_state=state)
+    model.decoder.reorder_incremental_state_scripting(state, torch.arange(3))
+    assert step(model, state, 1, memory).isfinite().all()
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY])
+def test_what_is_not_finite_in_silent_units_is_met(processor: str, value: float) -> None:
+    model = ready().eval()
+    for layer in (model.encoder.layers[0], model.decoder.layers[0]):
+        layer.fc1.bias[3] = -100
+        layer.fc2.weight[1, 3] = value
+    assert model.encoder(sample()["net_input"]["src_tokens"])["encoder_out"][0].isnan().all()
+    assert step(model, {}).isnan().all()
+
+
+def test_one_token_outside_of_a_search_has_the_weights_of_now() -> None:
+    """Only a search looks at them; fairseq's optimizers change them through .data."""
+    model = ready().eval()
+    batch = {**sample()["net_input"], "prev_output_tokens": torch.full((3, 1), EOS)}
+    step(model, {})
+    before = model(**batch)[0]
+    model.decoder.output_projection.weight.data.mul_(2)
+    assert_close(model(**batch)[0], 2 * before, 1e-5)
+
+
+def test_a_checkpointed_model_is_decoded_as_quickly() -> None:
+    """What saves memory in training is not in the way of a search."""
+    for options in ({"checkpoint_activations": True}, {"offload_activations": True}):
+        model = build(**options).float().eval()
+        for stack in (model.encoder, model.decoder):
+            assert "forward" in stack.layers[0].__dict__
+            assert rules.packed_stack(stack) is not None
+        state: Dict[str, Any] = {}
+        step(model, state)
+        assert any(isinstance(kept.get("steps"), native.NativeSteps) for kept in state.values())
