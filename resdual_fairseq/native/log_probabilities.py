@@ -39,7 +39,7 @@ class LogProbabilities(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         handle = HANDLED.get(func)
-        if handle is None or not (args and isinstance(args[0], cls)) or torch.jit.is_tracing():
+        if handle is None or not (args and isinstance(args[0], cls)):
             return torch._C._disabled_torch_function_impl(func, types, args, kwargs)
         with torch._C.DisableTorchFunctionSubclass():
             result = handle(*args, **kwargs)
@@ -78,7 +78,7 @@ def is_whole(x: LogProbabilities) -> bool:
 
 def unequal(x: LogProbabilities, other: Any) -> Any:
     """Where x is not the other: nowhere if it is itself and has no NaN."""
-    known = x is other and is_whole(x)
+    known = x is other and is_whole(x) and not torch.jit.is_tracing()
     return torch.zeros(x.shape, dtype=torch.bool) if known else NotImplemented
 
 
@@ -86,7 +86,7 @@ def put(x: LogProbabilities, index: Any, value: Any) -> Any:
     """Put one number where a mask says so, if it does anywhere."""
     if not isinstance(index, Tensor) or index.dtype != torch.bool or index.shape != x.shape:
         return NotImplemented
-    if index.device.type != "cpu":
+    if index.device.type != "cpu" or torch.jit.is_tracing():
         return NotImplemented
     if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and not value.dim()):
         return NotImplemented
@@ -96,6 +96,8 @@ def put(x: LogProbabilities, index: Any, value: Any) -> Any:
 def top(x: LogProbabilities, k: int, dim: int = -1, *more: Any, **named: Any) -> Any:
     """The greatest k of each row, where x is a matrix in one piece and no more is asked."""
     if more or named or torch.is_grad_enabled() or not x.is_contiguous():
+        return NotImplemented
+    if torch.jit.is_tracing():
         return NotImplemented
     if (
         x.dtype != torch.float32
