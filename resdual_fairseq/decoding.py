@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .attention import additive_mask, attend
 from .encoder_output import Memory
 from .layers import ResDualDecoderLayer, classes_are_as_written, is_as_written, members
-from .plain import can_fuse, has_global_hooks, is_plain, is_plainly_called
+from .plain import can_fuse, has_global_hooks, is_plain, is_plainly_called, parts_of
 
 STRIDE = 32
 
@@ -55,7 +55,7 @@ def is_plain_layer(layer: Any, memory: Any) -> bool:
         and is_plain(layer.fc2)
         # fairseq's softmax is of float32 here, which tests in float64 have to meet.
         and layer.fc1.weight.dtype != torch.float64
-        and all(is_plainly_called(part) for part in layer.modules())
+        and all(map(is_plainly_called, parts_of(layer)))
         and layer.c_attn is layer.attn_ln is layer.ffn_layernorm is layer.w_resid is None
     )
 

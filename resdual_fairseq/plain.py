@@ -18,6 +18,14 @@ def has_global_hooks() -> bool:
     return bool(_has_any_global_hook())
 
 
+def parts_of(module: nn.Module) -> List[nn.Module]:
+    """A module and all below it; torch's ``modules`` takes several times as long."""
+    found = [module]
+    for part in found:  # which grows
+        found.extend(child for child in part._modules.values() if child is not None)
+    return found
+
+
 def is_plainly_called(module: nn.Module) -> bool:
     """Whether calling a module computes what its class says, in evaluation."""
     replaced = "forward" in module.__dict__ and not is_checkpointed(module)

@@ -8,7 +8,7 @@ from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
 from ..layers import LAYER_METHODS, classes_are_as_written, is_as_written, members
-from ..plain import can_fuse, has_global_hooks, is_plain, is_plainly_called
+from ..plain import can_fuse, has_global_hooks, is_plain, is_plainly_called, parts_of
 from ..residual import EQUATIONS, PostLN, PreLN, ResiDual
 from . import library
 from .structures import ACTIVATIONS, Packed, PackedStack
@@ -65,14 +65,6 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
                 place = (parameter.data_ptr(), parameter.shape, parameter.stride())
                 state.append((place, parameter.dtype, parameter.device, version))
     return tuple(state)
-
-
-def parts_of(module: nn.Module) -> List[nn.Module]:
-    """A module and all below it; torch's ``modules`` takes several times as long."""
-    found = [module]
-    for part in found:  # which grows
-        found.extend(child for child in part._modules.values() if child is not None)
-    return found
 
 
 def arrays_of(module: nn.Module, prepared: bool) -> Tensor:
@@ -239,7 +231,7 @@ def known(layer: Any, cross: Any) -> bool:
         and is_plain(layer.fc2)
         and (cross is None or (can_fuse(cross) and cross.num_heads == layer.self_attn.num_heads))
         and all(is_known(norm) and owns_weights(norm) for norm in norms)
-        and all(map(is_plainly_called, layer.modules()))
+        and all(map(is_plainly_called, parts_of(layer)))
         and all(map(is_readable, layer.parameters()))
         and fits(layer, cross)
         # Of a unit that is 0 the weights are not read: torch is to meet what is not finite in them.
