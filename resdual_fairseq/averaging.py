@@ -33,15 +33,10 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
     Raises:
         ResDualError: a file is missing, broken, of another model, or has weights of 8 bits.
     """
-    first = load_whole_checkpoint(paths[0])
-    if any(name.endswith(CODES) for name in first["model"]):
-        raise ResDualError(
-            f"{paths[0]} has weights of 8 bits, whose scales differ; average the checkpoints that "
-            "it and the others were made from, then give the average to resdual-quantize"
-        )
+    first = load_of_floats(paths[0])
     total = {name: weight.double() for name, weight in first["model"].items()}
     for path in paths[1:]:
-        weights = load_whole_checkpoint(path)["model"]
+        weights = load_of_floats(path)["model"]
         if shapes(weights) != shapes(total):
             raise ResDualError(
                 f"{path} holds other weights than {paths[0]}; average checkpoints of one run only"
@@ -53,6 +48,17 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
     }
     first["last_optimizer_state"] = None
     return first
+
+
+def load_of_floats(path: Path) -> Dict[str, Any]:
+    """A checkpoint whose weights can be averaged, which codes of different scales cannot."""
+    state = load_whole_checkpoint(path)
+    if any(name.endswith(CODES) for name in state["model"]):
+        raise ResDualError(
+            f"{path} has weights of 8 bits; average the checkpoints that it and the others were "
+            "made from, then give the average to resdual-quantize"
+        )
+    return state
 
 
 def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:

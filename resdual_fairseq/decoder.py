@@ -13,6 +13,7 @@ from .layers import (
     IncrementalState,
     ResDualDecoderLayer,
     draw_as_layers_do,
+    members,
 )
 from .options import residual_options
 from .residual import build_residual
@@ -191,7 +192,9 @@ class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecode
             native.look_again(getattr(self, "output_projection", None), self)
             memory = memory_of(encoder_out)
             if decoding.applies(self, memory, alignment_layer):
-                steps = native.steps(self, memory, x) or decoding.Steps(self, memory)
+                steps = native.steps(self, memory, x)
+                if steps is None and decoding.take_steps(members(self.layers), memory is not None):
+                    steps = decoding.Steps(self, memory)
             kept = {"steps": steps}
             self.set_incremental_state(incremental_state, "steps", kept)
         return kept["steps"]

@@ -9,7 +9,7 @@ Weights, streams and results are those of the layers' own forward. :func:`applie
 layers are plain enough for this; elsewhere they decode themselves.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -18,46 +18,54 @@ from torch.nn import functional as F
 from .attention import additive_mask, attend
 from .encoder_output import Memory
 from .layers import ResDualDecoderLayer, classes_are_as_written, is_as_written, members
-from .plain import can_fuse, has_global_hooks, is_plain, is_plainly_called, parts_of
+from .plain import has_global_hooks
 
 STRIDE = 32
 
 
 def applies(decoder: Any, memory: Optional[Memory], alignment_layer: int) -> bool:
-    """Whether every layer of a decoder can take these steps.
+    """Whether a search may take steps of the whole stack, here or in the compiled library.
 
     Args:
         decoder: a ``ResDualDecoder``.
         memory: the encoder's output, or None.
         alignment_layer: whose cross-attention is asked for.
     """
+    layers = members(decoder.layers)
     return (
         not decoder.training
         and not torch.is_grad_enabled()
         and not decoder.cross_self_attention
         and not has_global_hooks()
         and classes_are_as_written()
-        and len(decoder.layers) > 0
-        and (memory is None or 0 <= alignment_layer < len(decoder.layers))
-        and all(is_plain_layer(layer, memory) for layer in members(decoder.layers))
+        and len(layers) > 0
+        and (memory is None or 0 <= alignment_layer < len(layers))
     )
 
 
-def is_plain_layer(layer: Any, memory: Any) -> bool:
-    cross = layer.encoder_attn
+def take_steps(layers: Sequence[Any], crosses: bool) -> bool:
+    """Whether the steps below are what these layers compute, all of them with cross-attention or
+    none."""
+    return (
+        all(takes_steps(layer, crosses) for layer in layers)
+        and len({heads for layer in layers for heads in heads_of(layer)}) == 1
+    )
+
+
+def takes_steps(layer: Any, crosses: bool) -> bool:
     return (
         type(layer) is ResDualDecoderLayer
         and is_as_written(layer)
-        and (cross is None) == (memory is None)
-        and can_fuse(layer.self_attn)
-        and (cross is None or can_fuse(cross))
-        and is_plain(layer.fc1)
-        and is_plain(layer.fc2)
+        and (layer.encoder_attn is not None) == crosses
         # fairseq's softmax is of float32 here, which tests in float64 have to meet.
         and layer.fc1.weight.dtype != torch.float64
-        and all(map(is_plainly_called, parts_of(layer)))
         and layer.c_attn is layer.attn_ln is layer.ffn_layernorm is layer.w_resid is None
     )
+
+
+def heads_of(layer: ResDualDecoderLayer) -> Sequence[int]:
+    attention = (layer.self_attn, layer.encoder_attn)
+    return [module.num_heads for module in attention if module is not None]
 
 
 def check_rows(rows: int, known: int) -> None:
@@ -77,7 +85,7 @@ class Steps:
     """What a search keeps between its steps.
 
     Args:
-        decoder: a ``ResDualDecoder`` to which :func:`applies` applies.
+        decoder: a ``ResDualDecoder`` whose layers :func:`take_steps`.
         memory: the encoder's output, or None.
     """
 
@@ -144,8 +152,9 @@ class Steps:
             connection = layer.final_layer_norm
             x, d = connection.join(x, d, feed_forward(layer, connection.read(x, d)))
             states.append(x[None])
+        y = self.around_stack.close(x, d)[None]
         self.length += 1
-        return self.around_stack.close(x, d)[None], states, attn
+        return y, states, attn
 
     def check(self, rows: int) -> None:
         if self.memory:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from . import decoding
 from .attention import additive_mask
 from .errors import ResDualError
+from .layers import members
 
 
 class Positions(nn.Module):
@@ -174,8 +175,7 @@ def check(decoder: Any) -> None:
         decoder.cross_self_attention
         or decoder.adaptive_softmax is not None
         or len(decoder.layers) == 0
-        or any(layer.encoder_attn is None for layer in decoder.layers)
-        or not all(decoding.is_plain_layer(layer, layer.encoder_attn) for layer in decoder.layers)
+        or not decoding.take_steps(members(decoder.layers), True)
     ):
         raise ResDualError(
             "models with --cross-self-attention, --no-cross-attention, --adaptive-softmax-cutoff, "

@@ -6,7 +6,7 @@ checkpoint has the rounded weights in float32, hence works everywhere, and its s
 compute with the codes where the compiled library does (native/). Its own ``state_dict`` has floats.
 """
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import Tensor
@@ -30,14 +30,20 @@ def decoded(codes: Tensor, scales: Tensor) -> Tensor:
 
 
 def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """A state dict with its matrices as codes and scales; shared ones stay shared."""
+    """A state dict with its matrices as codes and scales; of equal ones there is one.
+
+    Shared embeddings are three equal tables in an average, or in a checkpoint of ``--bf16``.
+    """
     state: Dict[str, Tensor] = {}
-    made: Dict[Tuple[int, torch.Size], Tuple[Tensor, Tensor]] = {}
+    made: Dict[torch.Size, List[Tuple[Tensor, Tensor]]] = {}
     for name, weight in weights.items():
         if weight.dim() == 2 and weight.is_floating_point():
-            which = (weight.data_ptr(), weight.shape)
-            made[which] = made.get(which) or encoded(weight)
-            state[name + CODES], state[name + SCALES] = made[which]
+            found = encoded(weight)
+            others = made.setdefault(weight.shape, [])
+            known = next((other for other in others if all(map(torch.equal, found, other))), None)
+            if known is None:
+                others.append(found)
+            state[name + CODES], state[name + SCALES] = known or found
         else:
             state[name] = weight
     return state
@@ -51,18 +57,30 @@ def decoded_state(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """
     weights: Dict[str, Tensor] = {}
     for name, value in state.items():
-        if name.endswith(CODES):
-            matrix = name[: -len(CODES)]
-            scales = state.get(matrix + SCALES)
-            if scales is None or scales.shape != value.shape[:1] or value.dtype != torch.int8:
+        if name.endswith((CODES, SCALES)):
+            matrix = name.rpartition(".")[0]
+            codes, scales = state.get(matrix + CODES), state.get(matrix + SCALES)
+            if not belong_together(codes, scales):
                 raise ResDualError(
                     f"{matrix} has no codes of 8 bits with a scale for each row; the checkpoint is "
                     "damaged: make it anew with resdual-quantize"
                 )
-            weights[matrix] = decoded(value, scales)
-        elif not name.endswith(SCALES):
+            if name.endswith(CODES):
+                weights[matrix] = decoded(value, state[matrix + SCALES])
+        else:
             weights[name] = value
     return weights
+
+
+def belong_together(codes: Any, scales: Any) -> bool:
+    return (
+        isinstance(codes, Tensor)
+        and isinstance(scales, Tensor)
+        and codes.dtype == torch.int8
+        and codes.dim() == 2
+        and scales.is_floating_point()
+        and scales.shape == codes.shape[:1]
+    )
 
 
 class LoadsCodes:
@@ -71,10 +89,11 @@ class LoadsCodes:
     def load_state_dict(
         self: Any, state_dict: Dict[str, Tensor], *args: Any, **options: Any
     ) -> Any:
-        int8 = any(name.endswith(CODES) for name in state_dict)
-        if int8:
+        coded = [name for name in state_dict if name.endswith((CODES, SCALES))]
+        if coded:
             state_dict = decoded_state(state_dict)
-        for stack in (getattr(self, "encoder", None), self.decoder):
-            if stack is not None:
-                stack.int8 = int8
-        return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
+        found = super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
+        for part in ("encoder", "decoder"):
+            if getattr(self, part, None) is not None:
+                getattr(self, part).int8 = any(name.startswith(f"{part}.") for name in coded)
+        return found

@@ -16,7 +16,7 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 
 from .attention import fused_attention
-from .plain import can_fuse, is_idle, methods_of
+from .plain import can_fuse, is_idle, is_plain, is_plainly_called, methods_of, parts_of
 from .residual import EQUATIONS, RESIDUALS, Residual, ResidualOptions, build_residual
 
 ENCODER_BLOCKS = 2
@@ -287,15 +287,16 @@ def classes_are_as_written() -> bool:
 
 
 def is_as_written(layer: Any) -> bool:
-    """Whether a layer is one of ours, with its class's methods, and dropouts that do nothing."""
-    return (
-        type(layer) in (ResDualEncoderLayer, ResDualDecoderLayer)
-        and not any(name in layer.__dict__ for name in LAYER_METHODS)
-        and all(map(is_idle, dropouts_of(layer)))
-    )
-
-
-def dropouts_of(layer: Any) -> List[Any]:
+    """Whether a layer computes, in evaluation, what one of the classes above says."""
+    if type(layer) not in (ResDualEncoderLayer, ResDualDecoderLayer):
+        return False
     cross = getattr(layer, "encoder_attn", None)
-    found = [layer.dropout_module, layer.activation_dropout_module, layer.self_attn.dropout_module]
-    return found if cross is None else [*found, cross.dropout_module]
+    attention = [layer.self_attn] if cross is None else [layer.self_attn, cross]
+    return (
+        not any(name in layer.__dict__ for name in LAYER_METHODS)
+        and all(map(can_fuse, attention))
+        and all(map(is_plain, (layer.fc1, layer.fc2)))
+        and all(map(is_idle, (layer.dropout_module, layer.activation_dropout_module)))
+        and all(is_idle(module.dropout_module) for module in attention)
+        and all(map(is_plainly_called, parts_of(layer)))
+    )

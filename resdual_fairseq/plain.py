@@ -5,7 +5,7 @@ computes in a module's place asks here first.
 """
 
 import functools
-from typing import Any, Iterable, List
+from typing import Any, List, Sequence
 
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.modules.checkpoint_activations import _checkpointed_forward
@@ -42,26 +42,25 @@ def is_checkpointed(module: Any) -> bool:
     return own and getattr(inner, "__func__", None) is type(module).forward
 
 
-def is_plain(projection: nn.Module) -> bool:
-    """Whether a projection is a matrix and a bias, both of them parameters, and nothing else."""
-    return (
-        type(projection) is nn.Linear
-        and projection._parameters.get("weight") is not None
-        and projection._parameters.get("bias") is not None
-        and not projection._forward_pre_hooks
-        and not projection._forward_hooks
-        and not projection._backward_hooks
+def is_uncalled(module: nn.Module) -> bool:
+    """Whether nobody is to hear that a module is called, or to compute in its place."""
+    return not (
+        "forward" in module.__dict__
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )
+
+
+def is_plain(projection: nn.Module) -> bool:
+    """Whether a projection is a matrix and a bias, and nothing else."""
+    return type(projection) is nn.Linear and projection.bias is not None and is_uncalled(projection)
 
 
 def is_fairseqs(dropout: Any) -> bool:
     """Whether this is fairseq's dropout and nothing else."""
-    return (
-        type(dropout) is FairseqDropout
-        and "forward" not in dropout.__dict__
-        and not dropout._forward_hooks
-        and not dropout._forward_pre_hooks
-    )
+    return type(dropout) is FairseqDropout and is_uncalled(dropout)
 
 
 def is_idle(dropout: Any) -> bool:
@@ -70,9 +69,14 @@ def is_idle(dropout: Any) -> bool:
 
 
 def can_fuse(attention: Any) -> bool:
-    """Whether this module is fairseq's attention with nothing but plain projections."""
+    """Whether this module is fairseq's attention and computes nothing but attention.
+
+    The projections are plain, the logits are scaled as usual, no keys are added, and nobody hears
+    of calls.
+    """
     return (
         type(attention) is MultiheadAttention
+        and is_uncalled(attention)
         and attention.bias_k is None
         and not attention.add_zero_attn
         and not attention.use_xformers
@@ -81,6 +85,7 @@ def can_fuse(attention: Any) -> bool:
         and attention.scaling == attention.head_dim**-0.5
         and is_fairseqs(attention.dropout_module)
         and not has_global_hooks()
+        and methods_of(CLASSES, ("forward",)) == WRITTEN
         and is_plain(attention.q_proj)
         and is_plain(attention.k_proj)
         and is_plain(attention.v_proj)
@@ -88,7 +93,15 @@ def can_fuse(attention: Any) -> bool:
     )
 
 
-def methods_of(kinds: Iterable[type], names: Iterable[str]) -> List[Any]:
+def methods_of(kinds: Sequence[type], names: Sequence[str]) -> List[Any]:
     """What classes have under these names now, to be compared with what they had."""
-    names = list(names)
     return [getattr(kind, name, None) for kind in kinds for name in names]
+
+
+CLASSES = (MultiheadAttention, FairseqDropout, nn.Linear)
+WRITTEN = methods_of(CLASSES, ("forward",))
+
+
+def linears_are_as_written() -> bool:
+    """Whether ``nn.Linear`` itself computes what it did when this package was imported."""
+    return nn.Linear.forward is WRITTEN[-1]

@@ -141,7 +141,8 @@ def with_ctranslate2(
     return in_turns(search_of(model, task, sample, beam), theirs, rounds)
 
 
-def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
+def measure(arguments: argparse.Namespace, here: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """All figures; they are written as they come, should the run be interrupted."""
     task = Task(arguments.words)
     rows: List[Dict[str, Any]] = []
     for size in arguments.sizes:
@@ -179,6 +180,8 @@ def measure(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
         for name, plan in plans.items():
             rows.append({"size": size, "what": name, **plan()})
             print(line(rows[-1]), flush=True)
+            if arguments.out is not None:
+                write(arguments.out, here, rows)
     return rows
 
 
@@ -237,9 +240,7 @@ def main(words: Sequence[str] = ()) -> int:
     torch.set_num_threads(arguments.threads)
     here = machine(arguments.threads)
     print(json.dumps(here), "seconds of ours, of the other side, ours over theirs", sep="\n")
-    rows = measure(arguments)
-    if arguments.out is not None:
-        write(arguments.out, here, rows)
+    rows = measure(arguments, here)
     return 0 if all(row.get("same_hypotheses", True) for row in rows) else 1
 
 

@@ -140,6 +140,10 @@ def main(words: Sequence[str] = ()) -> int:
     arguments = parser.parse_args(words or None)
     if min(arguments.updates, arguments.sentences) < 0:
         parser.error("--updates and --sentences are numbers of 0 or more")
+    if not arguments.limit > 0:
+        parser.error(f"--limit {arguments.limit:g}: a number above 0 is needed")
+    if arguments.updates == arguments.sentences == 0:
+        parser.error("nothing is to be measured; give --updates or --sentences above 0")
     for name, least in (("updates", 4), ("sentences", 4 * arguments.rows)):
         if 0 < getattr(arguments, name) < least:
             parser.error(f"--{name} is too small for a line to be fitted: {least} or more, or 0")

@@ -2,7 +2,7 @@
 
 from .embeddings import embedded
 from .library import loaded
-from .rules import forget, look_again
+from .packing import forget, look_again
 from .steps import NativeSteps, encoded, log_probabilities, note_search, projected, steps
 
 __all__ = [

@@ -3,10 +3,14 @@
 from typing import Any, NamedTuple, Optional, Tuple
 
 import torch
-from fairseq.modules import LearnedPositionalEmbedding, SinusoidalPositionalEmbedding
+from fairseq.modules import (
+    FairseqDropout,
+    LearnedPositionalEmbedding,
+    SinusoidalPositionalEmbedding,
+)
 from torch import Tensor, nn
 
-from ..plain import is_idle, is_plainly_called
+from ..plain import is_idle, is_plainly_called, methods_of
 from . import library
 from .rules import usable
 
@@ -20,6 +24,8 @@ class Positions(NamedTuple):
 
 
 UNKNOWN = Positions(False, None)
+CLASSES = (nn.Embedding, SinusoidalPositionalEmbedding, LearnedPositionalEmbedding, FairseqDropout)
+WRITTEN = methods_of(CLASSES, ("forward",))
 
 
 def embedded(decoder: Any, tokens: Tensor) -> Optional[Tuple[Tensor, Optional[Tensor]]]:
@@ -31,6 +37,8 @@ def embedded(decoder: Any, tokens: Tensor) -> Optional[Tuple[Tensor, Optional[Te
     """
     table = decoder.embed_tokens
     if not (is_table(table) and usable(table.weight) and only_adds(decoder)):
+        return None
+    if methods_of(CLASSES, ("forward",)) != WRITTEN:
         return None
     position = position_at(decoder.embed_positions, tokens.size(1), table.weight)
     if not position.known or tokens.dtype != torch.int64 or tokens.size(1) == 0:

@@ -30,6 +30,8 @@ FEW_NUMBERS = 2**16
 """Nor are fewer numbers that are only compared."""
 PARTIAL = 64
 """Of fewer numbers for each that is wanted, torch's topk makes no partial sort."""
+OFF = ("0", "off", "false", "no")
+"""What the user's RESDUAL_NATIVE may say to leave the library unused."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MEGABYTE = 2**20
 
@@ -44,6 +46,7 @@ def load() -> Optional[Any]:
             "speed, install resdual_fairseq with pip where there is a C compiler"
         )
         return None
+    logger.info("generation on a CPU runs in a compiled library where it knows the model")
     keep_freed_memory()
     library.resdual_use(MOST)
     shared = (c_void_p, c_void_p, c_void_p, c_size_t, c_long)
@@ -105,7 +108,7 @@ def keep_freed_memory() -> None:
 
 def loaded() -> Optional[Any]:
     """The library, or None where there is none or it is not to be used."""
-    return None if os.environ.get("RESDUAL_NATIVE") == "0" else load()
+    return None if os.environ.get("RESDUAL_NATIVE") in OFF else load()
 
 
 def together() -> int:

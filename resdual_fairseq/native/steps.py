@@ -9,11 +9,13 @@ from torch import Tensor
 from ..decoding import check_rows
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do
+from ..plain import linears_are_as_written
 from ..residual import Close
 from . import library
 from .library import address
 from .log_probabilities import log_probabilities as of_logits
-from .rules import is_known, packed_projection, packed_stack, usable
+from .packing import packed_projection, packed_stack
+from .rules import is_as_wide, is_known, is_readable, usable
 from .structures import Closing, PackedStack, Search, Source
 
 Streams = Tuple[Tensor, Optional[Tensor]]
@@ -140,7 +142,7 @@ class NativeSteps:
             search.attention, search.align_layer = address(attention), alignment_layer
             search.memory, search.sentences = self.memory.data_ptr(), self.sentences.data_ptr()
             search.memory_padding = address(self.memory_padding)
-        closing = closing_of(self.around_stack)
+        closing = closing_of(self.around_stack, width)
         if closing is not None:
             search.closing = closing
         library.decode(self.packed, search, x, d)
@@ -175,14 +177,16 @@ def steps(decoder: Any, memory: Optional[Memory], like: Tensor) -> Optional[Nati
     if not usable(like):
         return None
     packed = packed_stack(decoder)
-    if packed is None or opened(decoder.layer_norm, like[0], packed) is None:
+    if packed is None or bool(packed.structure.has_memory) != (memory is not None):
         return None
-    if memory is not None and not suits(memory, packed):
+    if opened(decoder.layer_norm, like[0], packed) is None:
+        return None
+    if memory is not None and not can_read(memory, packed):
         return None
     return NativeSteps(decoder, packed, memory)
 
 
-def suits(memory: Memory, packed: PackedStack) -> bool:
+def can_read(memory: Memory, packed: PackedStack) -> bool:
     """Whether the encoder's output is what the library reads; if not, torch tells what misfits."""
     output, padding = memory.output, memory.padding
     return (
@@ -221,18 +225,18 @@ def opened(around_stack: Any, x: Tensor, packed: PackedStack) -> Optional[Stream
     return (x, d) if fit and (d is not None) == packed.dual else None
 
 
-def closing_of(around_stack: Any) -> Optional[Closing]:
-    """How the library closes the streams, or None where the connection does that itself."""
+def closing_of(around_stack: Any, width: int) -> Optional[Closing]:
+    """How the library closes streams so wide, or None where the connection does that itself."""
     if not is_known(around_stack):
         return None
     close: Close = around_stack.as_close()
     closing = Closing(eps=around_stack.eps, norms=close.norms)
     if close.norms:
+        if not is_as_wide(around_stack, width):
+            return None
         weight, bias = around_stack.weight, around_stack.bias
-        for tensor in (weight, bias):
-            fits = tensor.shape == around_stack.normalized_shape and tensor.device.type == "cpu"
-            if not fits or tensor.dtype != torch.float32 or not tensor.is_contiguous():
-                return None
+        if not (is_readable(weight) and is_readable(bias)):
+            return None
         closing.weight, closing.bias = weight.data_ptr(), bias.data_ptr()
     if close.alpha is not None:
         closing.has_dual, closing.alpha = 1, close.alpha
@@ -250,8 +254,10 @@ def encoded(encoder: Any, x: Tensor, padding: Optional[Tensor]) -> Optional[Tens
     if encoder.training or not usable(x):
         return None
     packed = packed_stack(encoder)
-    streams = None if packed is None else opened(encoder.layer_norm, x.transpose(0, 1), packed)
-    if packed is None or streams is None:
+    if packed is None:
+        return None
+    streams = opened(encoder.layer_norm, x.transpose(0, 1), packed)
+    if streams is None:
         return None
     draw_as_layers_do(encoder.layers)
     x, d = streams
@@ -272,6 +278,8 @@ def note_search(features: Tensor) -> None:
 def projected(decoder: Any, features: Tensor) -> Optional[Tensor]:
     """The logits of a search's step, rows x 1 x V, where the library computes the projection."""
     if not getattr(features, OF_SEARCH, False) or features.size(1) != 1 or not usable(features):
+        return None
+    if not linears_are_as_written():
         return None
     packed = packed_projection(decoder.output_projection, decoder)
     if packed is None or packed.structure.inputs != features.size(2):

@@ -120,7 +120,7 @@ class PackedStack:
     """A stack's layers as ``struct stack``, with all memory that it points to.
 
     Args:
-        layers: encoder or decoder layers that ``rules.suit`` accepts.
+        layers: encoder or decoder layers that ``rules.are_known`` accepts.
         together: as for ``Packed``.
     """
 

@@ -160,7 +160,7 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     wider = save(tmp_path / "wider.pt", {**weights(1), "encoder.weight": torch.zeros(1, 3)})
     assert f"{wider} holds other weights" in failure(capsys, "--inputs", first, wider, *output)
     codes = save(tmp_path / "codes.pt", encoded_state(weights(1)))
-    assert f"{codes} has weights of 8 bits" in failure(capsys, "--inputs", codes, codes, *output)
+    assert f"{codes} has weights of 8 bits" in failure(capsys, "--inputs", first, codes, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
     assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
     before = second.read_bytes()

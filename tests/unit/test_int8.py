@@ -37,12 +37,40 @@ def with_codes_of_floats(state: State) -> None:
     state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"].float()
 
 
-@pytest.mark.parametrize("damage", [without_scales, with_too_few_scales, with_codes_of_floats])
+def without_codes(state: State) -> None:
+    del state[f"{MATRIX}.codes"]
+
+
+def with_codes_of_three_axes(state: State) -> None:
+    state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"][:, :, None]
+
+
+def with_no_tensor(state: State) -> None:
+    state[f"{MATRIX}.scales"] = 1.0  # type: ignore[assignment]
+
+
+DAMAGES = [
+    *(without_scales, with_too_few_scales, with_codes_of_floats),
+    *(without_codes, with_codes_of_three_axes, with_no_tensor),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_codes_without_their_scales(damage: Callable[[State], None]) -> None:
     state = encoded_state(stirred().float().state_dict())
     damage(state)
+    model = build()
     with pytest.raises(ResDualError, match=rf"{MATRIX} has no codes .* with resdual-quantize"):
-        build().load_state_dict(state)
+        model.load_state_dict(state)
+    assert not model.encoder.int8 and not model.decoder.int8
+
+
+def test_codes_of_one_stack_alone() -> None:
+    whole = stirred().float().state_dict()
+    coded = encoded_state({name: value for name, value in whole.items() if "encoder." in name})
+    model = build()
+    model.load_state_dict(coded, strict=False)
+    assert model.encoder.int8 and not model.decoder.int8
 
 
 def test_a_matrix_that_is_missing_is_named() -> None:

@@ -11,7 +11,7 @@ from helpers.models import EOS, PAD, assert_close, sample, stirred
 from torch import Tensor, nn
 
 from resdual_fairseq import native
-from resdual_fairseq.native import library, rules
+from resdual_fairseq.native import library, packing
 
 pytestmark = [
     pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),
@@ -46,7 +46,7 @@ def test_it_follows_fairseqs_optimizers(trains: bool, monkeypatch: pytest.Monkey
     optimizer = Adam(model.encoder.parameters(), lr=0.1)
     if trains:
         model.train()
-        assert model.encoder.layers not in rules.kept
+        assert model.encoder.layers not in packing.kept
         model.eval()
     for parameter in model.encoder.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -101,7 +101,7 @@ def test_all_layers_wider_than_they_say() -> None:
     tokens = sample()["net_input"]["src_tokens"]
     first, again = (model.encoder(tokens)["encoder_out"][0] for _ in range(2))
     assert first.isfinite().all() and torch.equal(first, again)
-    packed = rules.packed_stack(model.encoder)
+    packed = packing.packed_stack(model.encoder)
     assert packed is not None and packed.structure.inner == model.encoder.layers[0].fc2.weight.size(
         1
     )
@@ -145,7 +145,7 @@ SHAPES = [
 @pytest.mark.parametrize("rows,columns", SHAPES)
 def test_some_numbers_are_of_every_row_and_column(rows: int, columns: int) -> None:
     """Those by which a model that is prepared for inference notices other weights."""
-    places = range(0, rows * columns, rules.step_of(torch.Size([rows, columns])))
+    places = range(0, rows * columns, packing.step_of(torch.Size([rows, columns])))
     assert {place % columns for place in places} == set(range(columns))
     assert {place // columns for place in places} == set(range(rows))
 
@@ -160,6 +160,43 @@ def test_a_prepared_model_follows_its_weights(prepared: bool) -> None:
     before = model.encoder(tokens)["encoder_out"][0]
     model.encoder.layers[0].fc1.weight.data.mul_(1.5)
     assert not torch.allclose(before, model.encoder(tokens)["encoder_out"][0], atol=1e-3)
+
+
+def test_a_prepared_model_notices_one_number_that_torch_changed() -> None:
+    """Its checksum need not meet that number, but torch counts what it writes."""
+    model = stirred(encoder_embed_dim=64, encoder_ffn_embed_dim=256).float().eval()
+    model.prepare_for_inference_(Namespace(generation=Namespace(beam=5, print_alignment=None)))
+    tokens = sample()["net_input"]["src_tokens"]
+    before = model.encoder(tokens)["encoder_out"][0]
+    layer = model.encoder.layers[0]
+    assert packing.step_of(layer.fc2.weight.shape) > 1
+    layer.fc2.weight[0].clamp_(min=-1000)  # writes what is there
+    assert torch.equal(before, model.encoder(tokens)["encoder_out"][0])
+    layer.fc2.weight[0, 1:20].add_(5)
+    assert not torch.allclose(before, model.encoder(tokens)["encoder_out"][0], atol=1e-3)
+
+
+def test_weights_that_are_no_parameters() -> None:
+    """Nothing tells when they change, so torch computes with them."""
+    model = stirred().float().eval()
+    for layer in model.encoder.layers:
+        weight = layer.fc2.weight.detach().clone()
+        del layer.fc2.weight
+        layer.fc2.weight = weight
+    tokens = sample()["net_input"]["src_tokens"]
+    before = model.encoder(tokens)["encoder_out"][0]
+    weight.mul_(1.5)
+    assert not torch.allclose(before, model.encoder(tokens)["encoder_out"][0], atol=1e-3)
+
+
+def test_dropout_that_begins_after_a_search() -> None:
+    model = stirred(dropout=0.5).float().eval()
+    tokens = sample()["net_input"]["src_tokens"]
+    one, other = (model.encoder(tokens)["encoder_out"][0] for _ in range(2))
+    assert torch.equal(one, other)
+    model.encoder.layers[1].dropout_module.apply_during_inference = True
+    one, other = (model.encoder(tokens)["encoder_out"][0] for _ in range(2))
+    assert not torch.equal(one, other)
 
 
 def test_a_search_notices_an_output_projection_that_was_edited() -> None:
@@ -177,10 +214,10 @@ def test_a_search_notices_an_output_projection_that_was_edited() -> None:
 def test_weights_go_with_their_model() -> None:
     model = stirred().float().eval()
     model.encoder(sample()["net_input"]["src_tokens"])
-    assert model.encoder.layers in rules.kept
-    count = len(rules.kept)
+    assert model.encoder.layers in packing.kept
+    count = len(packing.kept)
     del model
-    assert len(rules.kept) < count
+    assert len(packing.kept) < count
 
 
 def halve_and_back(model: nn.Module) -> None:

@@ -5,12 +5,13 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq.modules import FairseqDropout, MultiheadAttention, SinusoidalPositionalEmbedding
+from fairseq.utils import get_activation_fn
 from helpers.models import EOS, sample
 from helpers.searches import assert_same_hypotheses, ready, search
 from torch import Tensor, nn
 
-from resdual_fairseq import decoding
+from resdual_fairseq import decoding, layers
 from resdual_fairseq.decoder import ResDualDecoder
 from resdual_fairseq.layers import ResDualDecoderLayer, ResDualEncoderLayer
 from resdual_fairseq.residual import ResiDual
@@ -29,6 +30,13 @@ def test_a_hook_on_what_closes_the_streams(kind: str, taken: List[int]) -> None:
         found = model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
     assert taken
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def go_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every module compute by itself."""
+    monkeypatch.setattr(decoding, "applies", lambda *_: False)
+    monkeypatch.setattr(layers, "can_fuse", lambda _: False)
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
 
 
 def replace_close(model: nn.Module) -> None:
@@ -106,13 +114,92 @@ def replace_weight_by_a_tensor(model: nn.Module) -> None:
         projection.weight = 2 * weight
 
 
+class OwnAttention(nn.Module):
+    """Another class's attention, around fairseq's."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        x, weights = self.attention(*given, **named)
+        return 2 * x, weights
+
+
+def wrap_attention(model: nn.Module) -> None:
+    for layer, name in (
+        (model.encoder.layers[0], "self_attn"),
+        (model.decoder.layers[0], "self_attn"),
+        (model.decoder.layers[1], "encoder_attn"),
+    ):
+        setattr(layer, name, OwnAttention(getattr(layer, name)).eval())
+
+
+class OwnLayer(nn.Module):
+    """A layer of another class, around one of ours."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+        self.need_attn = False
+
+    def forward(self, x: Tensor, *given: Any) -> Any:
+        return self.layer(1.5 * x, *given)
+
+
+def wrap_layers(model: nn.Module) -> None:
+    model.encoder.layers[0] = OwnLayer(model.encoder.layers[0])
+    model.decoder.layers[1] = OwnLayer(model.decoder.layers[1])
+
+
+def hook_attention(model: nn.Module) -> None:
+    for layer in (model.encoder.layers[0], model.decoder.layers[1]):
+        layer.self_attn.register_forward_hook(lambda module, given, out: (0.5 * out[0], out[1]))
+
+
+def more_heads(model: nn.Module) -> None:
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    other = ready(**heads).eval().decoder.layers
+    assert other[0].self_attn.num_heads != model.decoder.layers[0].self_attn.num_heads
+    model.decoder.layers[1] = other[1]
+
+
+def more_heads_in_the_encoder(model: nn.Module) -> None:
+    for attention in (model.encoder.layers[0].self_attn, model.decoder.layers[1].encoder_attn):
+        split_heads(attention)
+
+
+def more_heads_everywhere(model: nn.Module) -> None:
+    for part in model.modules():
+        if isinstance(part, MultiheadAttention):
+            split_heads(part)
+
+
+def split_heads(attention: Any) -> None:
+    attention.num_heads *= 2
+    attention.head_dim //= 2
+    attention.scaling = attention.head_dim**-0.5
+
+
+def another_activation(model: nn.Module) -> None:
+    for layer in (model.encoder.layers[0], model.decoder.layers[1]):
+        layer.activation_fn = get_activation_fn("gelu")
+
+
+def one_bias_for_all_units(model: nn.Module) -> None:
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        layer.fc1.bias = nn.Parameter(torch.full((1,), 0.5))
+
+
 def add_a_key_of_zeros(model: nn.Module) -> None:
     model.encoder.layers[0].self_attn.add_zero_attn = True
 
 
 REPLACEMENTS = (
     *(replace_dropout, replace_dropout_of_embeddings, remove_dropout, inherit),
-    *(replace_weight_by_a_tensor, add_a_key_of_zeros),
+    *(replace_weight_by_a_tensor, add_a_key_of_zeros, wrap_attention, wrap_layers),
+    *(hook_attention, more_heads, more_heads_in_the_encoder, more_heads_everywhere),
+    *(another_activation, one_bias_for_all_units),
     replace_feed_forward,
     replace_scaling,
     replace_close,
@@ -135,17 +222,15 @@ def test_what_a_user_replaces_counts(
         search([model], beam_size=2)
     replace(model)
     found = search([model], beam_size=2)
-    monkeypatch.setattr(decoding, "applies", lambda *_: False)
-    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    go_slowly(monkeypatch)
     assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
 
 
 KINDS_OF_PARTS = (
-    (ResDualEncoderLayer, "feed_forward"),
-    (ResDualDecoderLayer, "feed_forward"),
-    (ResDualDecoder, "embed_at"),
-    (ResiDual, "join"),
-    (MultiheadAttention, "forward"),
+    *((ResDualEncoderLayer, "feed_forward"), (ResDualDecoderLayer, "feed_forward")),
+    *((ResDualDecoder, "embed_at"), (ResiDual, "join"), (MultiheadAttention, "forward")),
+    *((nn.Linear, "forward"), (nn.Embedding, "forward"), (FairseqDropout, "forward")),
+    (SinusoidalPositionalEmbedding, "forward"),
 )
 
 
@@ -164,8 +249,7 @@ def test_what_is_replaced_on_a_class_counts(
 
     monkeypatch.setattr(kind, name, other)
     found = search([model], beam_size=2)
-    monkeypatch.setattr(decoding, "applies", lambda *_: False)
-    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    go_slowly(monkeypatch)
     assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
     with pytest.raises(AssertionError):
         assert_same_hypotheses(found, before, 1e-4)
@@ -178,8 +262,7 @@ def test_a_hook_on_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = lambda module, given, found: 1.5 * found if type(module) is nn.Linear else None  # noqa: E731
     with torch.nn.modules.module.register_module_forward_hook(changed):
         found = search([model], beam_size=2)
-        monkeypatch.setattr(decoding, "applies", lambda *_: False)
-        monkeypatch.setenv("RESDUAL_NATIVE", "0")
+        go_slowly(monkeypatch)
         assert_same_hypotheses(found, search([model], beam_size=2), 1e-4)
 
 

@@ -1,5 +1,8 @@
 """Protects that the library reads only what fits, and that torch tells what does not."""
 
+import functools
+import gc
+import weakref
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -7,9 +10,10 @@ import torch
 from helpers.models import EOS, assert_close, build, sample, stirred
 from helpers.searches import ready
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from resdual_fairseq import native
-from resdual_fairseq.native import library, rules
+from resdual_fairseq.native import library, packing
 
 pytestmark = pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
 NAN, INFINITY = float("nan"), float("inf")
@@ -36,6 +40,7 @@ def narrow_embedding(stack: Any) -> None:
     stack.embed_tokens = nn.Embedding(stack.embed_tokens.num_embeddings, 2).eval()
 
 
+NARROW = {"encoder_embed_dim": 4, "decoder_embed_dim": 4}
 UNSUITED: Dict[str, Callable[[Any], Any]] = {
     "projection of other dtype": lambda model: model.decoder.output_projection.half(),
     "projection of wider dtype": lambda model: model.decoder.output_projection.double(),
@@ -45,6 +50,15 @@ UNSUITED: Dict[str, Callable[[Any], Any]] = {
     "encoder's embeddings": lambda model: narrow_embedding(model.encoder),
     "layer elsewhere": lambda model: model.decoder.layers[0].fc1.to("meta"),
     "norm elsewhere": lambda model: model.encoder.layers[0].final_layer_norm.to("meta"),
+    "narrower closing norm": lambda model: setattr(
+        model.decoder, "layer_norm", build(**NARROW).float().eval().decoder.layer_norm
+    ),
+    "narrower norm": lambda model: setattr(
+        model.encoder.layers[0].final_layer_norm, "normalized_shape", (4,)
+    ),
+    "storage given back": lambda model: (
+        model.encoder.layers[0].fc1.weight.untyped_storage().resize_(0)
+    ),
     "one stream only": lambda model: setattr(
         model.decoder, "layer_norm", build(residual="post").float().eval().decoder.layer_norm
     ),
@@ -123,11 +137,13 @@ def test_reordering_after_a_refused_first_step(
 
 @pytest.mark.parametrize("value", [NAN, INFINITY])
 def test_what_is_not_finite_in_silent_units_is_met(processor: str, value: float) -> None:
-    model = ready().eval()
+    model = ready(encoder_ffn_embed_dim=1100).eval()
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        layer.fc1.bias.uniform_(-4, 0.5)  # so that many are 0, and products leave them out
     for layer in (model.encoder.layers[0], model.decoder.layers[0]):
         layer.fc1.bias[3] = -100
         layer.fc2.weight[1, 3] = value
-    assert model.encoder(sample()["net_input"]["src_tokens"])["encoder_out"][0].isnan().all()
+    assert model.encoder(torch.randint(4, 20, (12, 5)))["encoder_out"][0].isnan().all()
     assert step(model, {}).isnan().all()
 
 
@@ -141,13 +157,79 @@ def test_one_token_outside_of_a_search_has_the_weights_of_now() -> None:
     assert_close(model(**batch)[0], 2 * before, 1e-5)
 
 
+class Stands(Tensor):
+    """A parameter that only stands for numbers, as those of quantized and sharded models do."""
+
+    @staticmethod
+    def __new__(cls, stands_for: Tensor) -> Any:
+        return Tensor._make_wrapper_subclass(cls, stands_for.shape, dtype=stands_for.dtype)
+
+    def __init__(self, stands_for: Tensor) -> None:
+        self.stands_for = stands_for
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [arg.stands_for if isinstance(arg, cls) else arg for arg in args]
+        found = func(*given, **(kwargs or {}))
+        return cls(found) if func is torch.ops.aten.detach.default else found
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("make", [Stands, Tensor.to_sparse_csr])
+def test_weights_that_are_no_numbers_in_memory(make: Any, before: bool) -> None:
+    model = ready().eval()
+    expected = step(model, {}) if before else None
+    for stack in (model.encoder, model.decoder):
+        linear = stack.layers[0].fc1
+        linear.weight = nn.Parameter(make(linear.weight.detach()), requires_grad=False)
+    found = step(model, {})
+    if expected is not None:
+        assert_close(found, expected, 1e-4)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("names", [("weight",), ("bias",), ("weight", "bias")])
+def test_a_closing_norm_without_weights(names: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ready().eval()
+    for name in names:
+        setattr(model.decoder.layer_norm, name, None)
+    found = step(model, {})
+    monkeypatch.setenv("RESDUAL_NATIVE", "0")
+    assert_close(found, step(model, {}), 1e-4)
+
+
+def test_layers_that_were_pruned_once_are_taken() -> None:
+    model = ready().eval()
+    linear = model.decoder.layers[0].fc1
+    prune.l1_unstructured(linear, "weight", 0.3)
+    assert packing.packed_stack(model.decoder) is None
+    prune.remove(linear, "weight")
+    assert packing.packed_stack(model.decoder) is not None
+
+
+def halve(model: nn.Module, x: Tensor) -> Tensor:
+    """What refers to the model that it is a method of."""
+    assert not model.training
+    return 0.5 * x
+
+
+def test_a_replaced_method_keeps_no_model_alive() -> None:
+    model = ready().eval()
+    model.encoder.layers[0].feed_forward = functools.partial(halve, model)
+    step(model, {})
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_checkpointed_model_is_decoded_as_quickly() -> None:
     """What saves memory in training is not in the way of a search."""
     for options in ({"checkpoint_activations": True}, {"offload_activations": True}):
         model = build(**options).float().eval()
         for stack in (model.encoder, model.decoder):
             assert "forward" in stack.layers[0].__dict__
-            assert rules.packed_stack(stack) is not None
+            assert packing.packed_stack(stack) is not None
         state: Dict[str, Any] = {}
         step(model, state)
         assert any(isinstance(kept.get("steps"), native.NativeSteps) for kept in state.values())
