@@ -94,6 +94,7 @@ class LoadsCodes:
             state_dict = decoded_state(state_dict)
         found = super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
         for part in ("encoder", "decoder"):
-            if getattr(self, part, None) is not None:
-                getattr(self, part).int8 = any(name.startswith(f"{part}.") for name in coded)
+            stack = getattr(self, part, None)
+            if stack is not None and any(name.startswith(f"{part}.") for name in state_dict):
+                stack.int8 = any(name.startswith(f"{part}.") for name in coded)
         return found

@@ -7,15 +7,23 @@ computes in a module's place asks here first.
 import functools
 from typing import Any, List, Sequence
 
+import torch
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.modules.checkpoint_activations import _checkpointed_forward
-from torch import nn
+from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
 
 def has_global_hooks() -> bool:
     """Whether torch is to call something at every module, as profilers ask it to."""
     return bool(_has_any_global_hook())
+
+
+def is_transformed() -> bool:
+    """Whether torch computes for ``torch.func`` (vmap, jvp, ...), hence not with numbers alone."""
+    return peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def parts_of(module: nn.Module) -> List[nn.Module]:
@@ -53,9 +61,19 @@ def is_uncalled(module: nn.Module) -> bool:
     )
 
 
+def is_memory(tensor: Any) -> bool:
+    """Whether this is numbers in memory, and no other kind of tensor that stands for some."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+
+
 def is_plain(projection: nn.Module) -> bool:
     """Whether a projection is a matrix and a bias, and nothing else."""
-    return type(projection) is nn.Linear and projection.bias is not None and is_uncalled(projection)
+    return (
+        type(projection) is nn.Linear
+        and is_memory(projection.weight)
+        and is_memory(projection.bias)
+        and is_uncalled(projection)
+    )
 
 
 def is_fairseqs(dropout: Any) -> bool:

@@ -39,11 +39,9 @@ def quantized_checkpoint(path: Path) -> Dict[str, Any]:
 def name_of_model(state: Dict[str, Any]) -> str:
     """Which of fairseq's models a checkpoint is of; "model of unknown options" without them."""
     cfg, args = state.get("cfg"), state.get("args")
-    if cfg is not None:
-        model = cfg["model"]
-        name = model["_name"] if isinstance(model, Mapping) else model._name
-    else:
-        name = getattr(args, "arch", "model of unknown options")
+    model = cfg.get("model") if isinstance(cfg, Mapping) else None
+    name = model.get("_name") if isinstance(model, Mapping) else getattr(model, "_name", None)
+    name = name or getattr(args, "arch", "model of unknown options")
     return str(ARCH_MODEL_NAME_REGISTRY.get(name, name))
 
 

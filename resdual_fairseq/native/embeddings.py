@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..plain import is_idle, is_plainly_called, methods_of
 from . import library
-from .rules import usable
+from .rules import is_readable, usable
 
 
 class Positions(NamedTuple):
@@ -55,7 +55,7 @@ def is_table(embedding: nn.Module) -> bool:
     return (
         type(embedding) is nn.Embedding
         and embedding.max_norm is None
-        and embedding.weight.is_contiguous()
+        and is_readable(embedding.weight)
         and is_plainly_called(embedding)
     )
 
@@ -85,11 +85,6 @@ def position_at(positions: Optional[nn.Module], length: int, like: Tensor) -> Po
     else:
         return UNKNOWN
     index = positions.padding_idx + length
-    suits = (table.dtype, table.device, table.shape[1:]) == (
-        like.dtype,
-        like.device,
-        like.shape[1:],
-    )
-    if not suits or not table.is_contiguous() or index >= table.size(0):
+    if not is_readable(table) or table.shape[1:] != like.shape[1:] or index >= table.size(0):
         return UNKNOWN
     return Positions(True, table[index])

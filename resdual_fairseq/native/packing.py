@@ -10,7 +10,7 @@ from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
 from ..layers import LAYER_METHODS, classes_are_as_written, members
-from ..plain import parts_of
+from ..plain import is_memory, parts_of
 from ..residual import EQUATIONS
 from . import library
 from .rules import are_known, is_matrix, is_readable
@@ -34,8 +34,8 @@ OF_CLASS: Dict[type, Sequence[str]] = {
     nn.Linear: ("forward", "training"),
     FairseqDropout: ("forward", "training", "apply_during_inference"),
     MultiheadAttention: (
-        *("forward", "training", "num_heads", "scaling", "add_zero_attn", "bias_k"),
-        *("use_xformers", "onnx_trace", "skip_embed_dim_check"),
+        *("forward", "training", "num_heads", "head_dim", "scaling", "bias_k"),
+        *("add_zero_attn", "use_xformers", "onnx_trace", "skip_embed_dim_check"),
     ),
 }
 """The same where there are others, or fewer."""
@@ -46,7 +46,8 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
     state: List[Any] = []
     for part in parts_of(module):
         own = part.__dict__
-        state.append((type(part), bool(part._forward_hooks or part._forward_pre_hooks)))
+        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
+        state.append((type(part), any(hooks) or bool(part._backward_pre_hooks)))
         for name in OF_CLASS.get(type(part), DECISIVE):
             value = own.get(name)
             # A function may refer to the model, which is not to be kept alive.
@@ -59,7 +60,7 @@ def state_of(module: nn.Module) -> Tuple[Any, ...]:
 
 def place_of(weight: Tensor) -> Tuple[Any, ...]:
     """Where numbers lie, and in which version; of what only stands for numbers, which it is."""
-    if type(weight) not in (Tensor, nn.Parameter) or weight.layout != torch.strided:
+    if not is_memory(weight):
         return type(weight), id(weight)
     version = 0 if weight.is_inference() else weight._version
     place = (weight.data_ptr(), weight.shape, weight.stride())

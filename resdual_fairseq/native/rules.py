@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import is_as_written
-from ..plain import has_global_hooks, is_plainly_called, parts_of
+from ..plain import has_global_hooks, is_memory, is_plainly_called, is_transformed, parts_of
 from ..residual import EQUATIONS, PostLN, PreLN, ResiDual
 from . import library
 from .structures import ACTIVATIONS
@@ -28,14 +28,14 @@ def usable(like: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not has_global_hooks()
+        and not is_transformed()
     )
 
 
 def is_readable(tensor: Tensor) -> bool:
     """Whether these are numbers in memory, as the library reads them."""
     return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.layout == torch.strided
+        is_memory(tensor)
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.is_contiguous()

@@ -10,6 +10,7 @@ import torch
 from helpers.models import EOS, assert_close, build, sample, stirred
 from helpers.searches import ready
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import prune
 
 from resdual_fairseq import native
@@ -186,6 +187,62 @@ def test_weights_that_are_no_numbers_in_memory(make: Any, before: bool) -> None:
     if expected is not None:
         assert_close(found, expected, 1e-4)
     assert found.isfinite().all()
+
+
+def test_tables_that_are_no_numbers_in_memory() -> None:
+    model = ready(decoder_learned_pos=True).eval()
+    expected = step(model, {})
+    for part in (model.decoder.embed_positions, model.decoder.embed_tokens):
+        part.weight = nn.Parameter(Stands(part.weight.detach()), requires_grad=False)
+        assert_close(step(model, {}), expected, 1e-5)
+
+
+@pytest.mark.parametrize("part", ["embed_tokens", "embed_positions"])
+def test_tables_whose_memory_was_given_back(part: str) -> None:
+    model = ready(decoder_learned_pos=True).eval()
+    step(model, {})
+    getattr(model.decoder, part).weight.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError):
+        step(model, {})
+
+
+@pytest.mark.parametrize("part", ["self_attn.q_proj", "encoder_attn.v_proj", "fc2"])
+@pytest.mark.parametrize("compiled", ["1", "0"])
+def test_decoder_layers_of_other_tensors(
+    part: str, compiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESDUAL_NATIVE", compiled)
+    model = ready().eval()
+    expected = step(model, {})
+    linear = model.decoder.layers[1].get_submodule(part)
+    linear.weight = nn.Parameter(Stands(linear.weight.detach()), requires_grad=False)
+    state: Dict[str, Any] = {}
+    assert_close(step(model, state), expected, 1e-4)
+    assert not any(kept.get("steps") for kept in state.values())
+
+
+def test_many_models_at_once() -> None:
+    """By torch.func's vmap, whose tensors are no numbers in memory."""
+    models = [stirred(seed=seed).float().eval() for seed in (1, 2)]
+    tokens = sample()["net_input"]["src_tokens"]
+    weights = [dict(model.encoder.named_parameters()) for model in models]
+    stacked = {name: torch.stack([one[name] for one in weights]) for name in weights[0]}
+
+    def encode(weights: Dict[str, Tensor]) -> Tensor:
+        found: Tensor = functional_call(models[0].encoder, weights, tokens)["encoder_out"][0]
+        return found
+
+    expected = [model.encoder(tokens)["encoder_out"][0] for model in models]
+    assert_close(torch.func.vmap(encode)(stacked), torch.stack(expected), 1e-4)
+
+
+def test_backward_hooks_come_and_go() -> None:
+    model = ready().eval()
+    step(model, {})
+    hook = model.decoder.layers[0].self_attn.register_full_backward_hook(lambda *_: None)
+    assert packing.packed_stack(model.decoder) is None
+    hook.remove()
+    assert packing.packed_stack(model.decoder) is not None
 
 
 @pytest.mark.parametrize("names", [("weight",), ("bias",), ("weight", "bias")])
