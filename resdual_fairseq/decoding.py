@@ -1,9 +1,9 @@
 """One step of incremental decoding with few operations.
 
 A beam search asks the decoder for one token after another. Here a step of the whole stack works on
-rows x C, with the projections of one input as one product; keys and values of all layers stand in
-one tensor that grows in strides and is put into the beams' new order by one operation; those of the
-encoder's output are computed once, for each sentence and not for each of its beams.
+rows x C, with queries, keys and values as one product; keys and values of all layers stand in one
+tensor that doubles when it is full and is put into the beams' new order by one operation; those of
+the encoder's output are computed once, for each sentence and not for each of its beams.
 
 Weights, streams and results are those of the layers' own forward. :func:`applies` says where the
 layers are plain enough for this; elsewhere they decode themselves.

@@ -42,7 +42,7 @@ def is_plainly_called(module: nn.Module) -> bool:
 
 def is_checkpointed(module: Any) -> bool:
     """Whether a module's forward is its class's, in fairseq's ``checkpoint_wrapper``."""
-    forward = module.__dict__["forward"]
+    forward = module.__dict__.get("forward")
     if not isinstance(forward, functools.partial) or forward.func is not _checkpointed_forward:
         return False
     inner = forward.args[0]
@@ -50,8 +50,8 @@ def is_checkpointed(module: Any) -> bool:
     return own and getattr(inner, "__func__", None) is type(module).forward
 
 
-def is_uncalled(module: nn.Module) -> bool:
-    """Whether nobody is to hear that a module is called, or to compute in its place."""
+def is_untouched(module: nn.Module) -> bool:
+    """Whether nobody hung hooks on a module or replaced its forward, in training or evaluation."""
     return not (
         "forward" in module.__dict__
         or module._forward_hooks
@@ -72,18 +72,18 @@ def is_plain(projection: nn.Module) -> bool:
         type(projection) is nn.Linear
         and is_memory(projection.weight)
         and is_memory(projection.bias)
-        and is_uncalled(projection)
+        and is_untouched(projection)
     )
 
 
-def is_fairseqs(dropout: Any) -> bool:
+def is_plain_dropout(dropout: Any) -> bool:
     """Whether this is fairseq's dropout and nothing else."""
-    return type(dropout) is FairseqDropout and is_uncalled(dropout)
+    return type(dropout) is FairseqDropout and is_untouched(dropout)
 
 
 def is_idle(dropout: Any) -> bool:
     """Whether this is fairseq's dropout, which does nothing in evaluation."""
-    return is_fairseqs(dropout) and not (dropout.training or dropout.apply_during_inference)
+    return is_plain_dropout(dropout) and not (dropout.training or dropout.apply_during_inference)
 
 
 def can_fuse(attention: Any) -> bool:
@@ -94,14 +94,14 @@ def can_fuse(attention: Any) -> bool:
     """
     return (
         type(attention) is MultiheadAttention
-        and is_uncalled(attention)
+        and is_untouched(attention)
         and attention.bias_k is None
         and not attention.add_zero_attn
         and not attention.use_xformers
         and not attention.onnx_trace
         and not attention.skip_embed_dim_check
         and attention.scaling == attention.head_dim**-0.5
-        and is_fairseqs(attention.dropout_module)
+        and is_plain_dropout(attention.dropout_module)
         and not has_global_hooks()
         and methods_of(CLASSES, ("forward",)) == WRITTEN
         and is_plain(attention.q_proj)
@@ -118,8 +118,9 @@ def methods_of(kinds: Sequence[type], names: Sequence[str]) -> List[Any]:
 
 CLASSES = (MultiheadAttention, FairseqDropout, nn.Linear)
 WRITTEN = methods_of(CLASSES, ("forward",))
+LINEAR_FORWARD = nn.Linear.forward
 
 
 def linears_are_as_written() -> bool:
     """Whether ``nn.Linear`` itself computes what it did when this package was imported."""
-    return nn.Linear.forward is WRITTEN[-1]
+    return nn.Linear.forward is LINEAR_FORWARD

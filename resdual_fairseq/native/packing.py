@@ -104,7 +104,7 @@ class Kept(NamedTuple):
 
 
 def while_unchanged(
-    module: nn.Module, stack: Any, make: Callable[[nn.Module], Any], look_again: bool = False
+    module: nn.Module, stack: Any, make: Callable[[nn.Module], Any], begins: bool = False
 ) -> Any:
     """What ``make`` made of a module, made again when the module is not what it was.
 
@@ -112,11 +112,11 @@ def while_unchanged(
         module: layers or a projection.
         stack: that it belongs to.
         make: what is to be done with the module.
-        look_again: at its weights, too, as is due when a search begins.
+        begins: whether a search does, which is when weights are looked at, too.
     """
     state = (together(stack), state_of(module))
     known = kept.get(module)
-    if known is None or known.state != state or (look_again and has_other_weights(known)):
+    if known is None or known.state != state or (begins and has_other_weights(known)):
         arrays = arrays_of(module, stack.prepared)
         known = kept[module] = Kept(state, arrays, library.fingerprint(arrays), make(module))
     return known.value
@@ -170,7 +170,7 @@ def packed_stack(stack: Any) -> Optional[PackedStack]:
 
     if not classes_are_as_written():
         return None
-    return while_unchanged(stack.layers, stack, make, look_again=True)
+    return while_unchanged(stack.layers, stack, make, begins=True)
 
 
 def packed_projection(projection: nn.Module, stack: Any) -> Optional[Packed]:
