@@ -10,7 +10,7 @@ from fairseq.modules import (
 )
 from torch import Tensor, nn
 
-from ..plain import is_idle, is_plainly_called, methods_of
+from ..plain import is_idle, is_memory, is_plainly_called, methods_of
 from . import library
 from .rules import is_readable, usable
 
@@ -41,7 +41,9 @@ def embedded(decoder: Any, tokens: Tensor) -> Optional[Tuple[Tensor, Optional[Te
     if methods_of(CLASSES, ("forward",)) != WRITTEN:
         return None
     position = position_at(decoder.embed_positions, tokens.size(1), table.weight)
-    if not position.known or tokens.dtype != torch.int64 or tokens.size(1) == 0:
+    if not position.known or not is_memory(tokens) or tokens.device.type != "cpu":
+        return None
+    if tokens.dtype != torch.int64 or tokens.size(1) == 0:
         return None
     last = tokens[:, -1]
     padding = decoder.padding_idx

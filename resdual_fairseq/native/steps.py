@@ -9,7 +9,7 @@ from torch import Tensor
 from ..decoding import check_rows
 from ..encoder_output import Memory, each
 from ..layers import draw_as_layers_do
-from ..plain import linears_are_as_written
+from ..plain import is_memory, linears_are_as_written
 from ..residual import Close
 from . import library
 from .library import address
@@ -190,14 +190,16 @@ def can_read(memory: Memory, packed: PackedStack) -> bool:
     """Whether the encoder's output is what the library reads; if not, torch tells what misfits."""
     output, padding = memory.output, memory.padding
     return (
-        output.dim() == 3
+        is_memory(output)
+        and output.dim() == 3
         and output.size(2) == packed.memory[0].structure.inputs
         and output.dtype == torch.float32
         and output.device.type == "cpu"
         and (
             padding is None
             or (
-                padding.dtype == torch.bool
+                is_memory(padding)
+                and padding.dtype == torch.bool
                 and padding.shape == (output.size(1), output.size(0))
                 and padding.device.type == "cpu"
             )
@@ -217,8 +219,7 @@ def opened(around_stack: Any, x: Tensor, packed: PackedStack) -> Optional[Stream
     fit = all(
         stream.shape == x.shape
         and stream.size(-1) == packed.structure.width
-        and stream.dtype == torch.float32
-        and stream.device.type == "cpu"
+        and is_readable(stream)
         for stream in (x, d)
         if stream is not None
     )

@@ -12,6 +12,7 @@ from helpers.searches import ready
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import prune
+from torch.utils._pytree import tree_map
 
 from resdual_fairseq import native
 from resdual_fairseq.native import library, packing
@@ -163,7 +164,8 @@ class Stands(Tensor):
 
     @staticmethod
     def __new__(cls, stands_for: Tensor) -> Any:
-        return Tensor._make_wrapper_subclass(cls, stands_for.shape, dtype=stands_for.dtype)
+        shape, strides = stands_for.shape, stands_for.stride()
+        return Tensor._make_wrapper_subclass(cls, shape, strides, dtype=stands_for.dtype)
 
     def __init__(self, stands_for: Tensor) -> None:
         self.stands_for = stands_for
@@ -243,6 +245,36 @@ def test_backward_hooks_come_and_go() -> None:
     assert packing.packed_stack(model.decoder) is None
     hook.remove()
     assert packing.packed_stack(model.decoder) is not None
+
+
+class Spreads(Stands):
+    """One of which all that is computed only stands for numbers, too, as with sharded tensors."""
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def numbers(value: Any) -> Any:
+            return value.stands_for if isinstance(value, cls) else value
+
+        given, named = tree_map(numbers, (args, kwargs or {}))
+        return tree_map(lambda x: cls(x) if isinstance(x, Tensor) else x, func(*given, **named))
+
+
+def test_a_memory_that_is_no_numbers_in_memory() -> None:
+    model = ready().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    expected = step(model, {}, 1, memory)
+    memory["encoder_out"] = [Spreads(memory["encoder_out"][0].contiguous())]
+    found: Any = step(model, {}, 1, memory)
+    assert_close(found.stands_for, expected, 1e-4)
+
+
+def test_tokens_elsewhere() -> None:
+    """Torch refuses those of another device than the table's."""
+    model = ready().eval()
+    memory = model.encoder(sample()["net_input"]["src_tokens"])
+    tokens = torch.full((3, 1), EOS, device="meta")
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model.decoder(tokens, encoder_out=memory, incremental_state={})[0].tolist()
 
 
 @pytest.mark.parametrize("names", [("weight",), ("bias",), ("weight", "bias")])
