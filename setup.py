@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = next(
@@ -13,10 +13,10 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
-NATIVE = "resdual_fairseq/native"
+NATIVE = "resdual_fairseq/native/csrc"
 # torch's own OpenMP is found by this name; elsewhere the library takes one thread.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
-checksum = runpy.run_path(str(ROOT / NATIVE / "sources.py"))["checksum"]
+checksum = runpy.run_path(str(ROOT / "resdual_fairseq/native/sources.py"))["checksum"]
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / NATIVE).glob("*.h"))
 
 setup(
@@ -27,7 +27,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9,<3.13",
-    packages=["resdual_fairseq", "resdual_fairseq.diagnostics", "resdual_fairseq.native"],
+    packages=find_packages(include=["resdual_fairseq", "resdual_fairseq.*"]),
     ext_modules=[
         # Loaded by ctypes, hence of any Python; without a C compiler, generation runs in torch.
         Extension(
@@ -43,7 +43,7 @@ setup(
     ],
     package_data={
         "resdual_fairseq": ["config/*.yaml", "py.typed"],
-        "resdual_fairseq.native": ["*.c", "*.h"],
+        "resdual_fairseq.native": ["csrc/*.c", "csrc/*.h"],
     },
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main
@@ -78,10 +78,10 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "resdual-average-checkpoints=resdual_fairseq.averaging:main",
+            "resdual-average-checkpoints=resdual_fairseq.checkpoints.averaging:main",
             "resdual-diagnose=resdual_fairseq.diagnostics.command:main",
-            "resdual-export=resdual_fairseq.export:main",
-            "resdual-quantize=resdual_fairseq.quantize:main",
+            "resdual-export=resdual_fairseq.export.command:main",
+            "resdual-quantize=resdual_fairseq.checkpoints.quantize:main",
         ]
     },
 )

@@ -4,17 +4,20 @@
 registers the models and their presets.
 """
 
-from . import compat, divergence, errors
+from . import compat, errors
+from .checkpoints import loading
+from .training import divergence
 
 __version__ = "0.1.0"
 
 divergence.name_blocks_of_diverged_runs()
 errors.show_errors_as_sentences()
 compat.check_versions()
-compat.trust_checkpoint_options()
-compat.explain_broken_checkpoints()
+loading.trust_checkpoint_options()
+loading.explain_broken_checkpoints()
 
-from . import architectures, language_model, optimizer, transformer  # noqa: E402
+from . import architectures, language_model, transformer  # noqa: E402
+from .training import optimizer  # noqa: E402
 
 compat.offer_in_help(transformer.ResDualTransformerModel.add_args)
 

@@ -19,12 +19,11 @@ from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from torch import nn
 
+from .checkpoints.int8 import LoadsCodes
+from .checkpoints.state_dicts import ExplainedMisfit
 from .compat import with_names
-from .decoder import ResDualDecoder
-from .divergence import NamesDivergedBlock
 from .errors import ResDualError
-from .gradient_log import LogsBlockGradients
-from .int8 import LoadsCodes
+from .model.decoder import ResDualDecoder
 from .options import (
     OWN_KEYS,
     add_residual_options,
@@ -32,7 +31,8 @@ from .options import (
     set_defaults,
     settle_options,
 )
-from .state_dicts import ExplainedMisfit
+from .training.divergence import NamesDivergedBlock
+from .training.gradient_log import LogsBlockGradients
 
 HOST = "transformer_lm"
 LANGUAGE_MODEL = f"resdual_{HOST}"

@@ -14,12 +14,12 @@ from fairseq.models.transformer.transformer_config import (
     QuantNoiseConfig,
 )
 
+from .checkpoints.resuming import check_resumed
 from .compat import help_group, let_bf16_run_anywhere
-from .data_folders import check_data_folders
 from .errors import ResDualError
-from .gradient_log import check_gradient_log
 from .residual import RESIDUALS, ResidualOptions
-from .resuming import check_resumed
+from .training.data_folders import check_data_folders
+from .training.gradient_log import check_gradient_log
 
 SCALES = (1e-4, 1e3)
 """Beyond these, half precision loses the stream's digits or its range."""

@@ -12,14 +12,14 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 from torch import nn
 
-from .decoder import ResDualDecoder
-from .divergence import NamesDivergedBlock
-from .encoder import ResDualEncoder
-from .gradient_log import LogsBlockGradients
-from .int8 import LoadsCodes
-from .layers import members
+from .checkpoints.int8 import LoadsCodes
+from .checkpoints.state_dicts import ExplainedMisfit
+from .model.decoder import ResDualDecoder
+from .model.encoder import ResDualEncoder
+from .model.layers import members
 from .options import add_model_options, settle_options
-from .state_dicts import ExplainedMisfit
+from .training.divergence import NamesDivergedBlock
+from .training.gradient_log import LogsBlockGradients
 
 MODEL = "resdual_transformer"
 

@@ -39,10 +39,10 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import nn
 
+from resdual_fairseq.checkpoints.int8 import encoded_state
 from resdual_fairseq.diagnostics.command import share
-from resdual_fairseq.int8 import encoded_state
 from resdual_fairseq.native import library
-from resdual_fairseq.optimizer import FusedAdam, FusedAdamConfig
+from resdual_fairseq.training.optimizer import FusedAdam, FusedAdamConfig
 
 SEARCHES = (
     ("beam 5, 32 sentences", 5, 32),

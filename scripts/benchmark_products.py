@@ -7,7 +7,7 @@ from benchmark_models import in_turns, options_of
 from torch import nn
 
 from resdual_fairseq.native import library
-from resdual_fairseq.native.structures import Packed
+from resdual_fairseq.native.structs import Packed
 
 FROM_MEMORY = 2**26
 """Weights that no cache holds, in 8 bits either."""

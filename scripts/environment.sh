@@ -43,7 +43,7 @@ install() {
                 "install its venv package (apt-get install python3-venv)"
     fi
     stamp="$VENV/.resdual-$extra"
-    wanted="$(cat "$ROOT/constraints.txt" "$ROOT/setup.py" "$ROOT"/resdual_fairseq/native/*.[ch] | cksum) $ROOT"
+    wanted="$(cat "$ROOT/constraints.txt" "$ROOT/setup.py" "$ROOT"/resdual_fairseq/native/csrc/*.[ch] | cksum) $ROOT"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         say "Installing the packages of constraints.txt (torch is large: this can take minutes)"
         if ! "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then

@@ -10,7 +10,8 @@ from fairseq import utils
 from helpers.processors import PROCESSORS, computing_as
 from torch import Tensor
 
-from resdual_fairseq import decoding, native
+from resdual_fairseq import native
+from resdual_fairseq.generation import torch_steps as decoding
 
 torch.set_num_threads(1)
 

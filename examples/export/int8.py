@@ -24,7 +24,7 @@ import torch
 from translate import ROWS, Translator
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.quantization import quantized
+from resdual_fairseq.export.quantization import quantized
 from resdual_fairseq.transformer import ResDualTransformerModel
 
 LONGEST: dict[str, Any] = {"max_len_a": 1.2, "max_len_b": 10}

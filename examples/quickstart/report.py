@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 from resdual_fairseq.errors import ResDualError
 
 EXAMPLES = 6

@@ -31,7 +31,7 @@ from fairseq import utils
 from fairseq.modules import FairseqDropout, SinusoidalPositionalEmbedding
 from torch import Tensor
 
-from ..blocks import PARTS, STACKS, blocks_of
+from ..model.blocks import PARTS, STACKS, blocks_of
 from ..residual import Residual
 
 POINT, BOX, BALL, CLOSING_BALL = range(4)

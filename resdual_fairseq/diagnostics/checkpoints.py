@@ -12,7 +12,7 @@ from fairseq import checkpoint_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 
-from ..compat import load_whole_checkpoint
+from ..checkpoints.loading import load_whole_checkpoint
 from ..errors import ResDualError
 from ..options import set_defaults
 from ..transformer import MODEL, ResDualTransformerModel

@@ -9,8 +9,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import split_paths
 
-from ..data_folders import check_data_folders, check_split
 from ..errors import ResDualError
+from ..training.data_folders import check_data_folders, check_split
 
 
 def open_task(

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple
 import torch
 from fairseq import utils
 
-from ..blocks import STACKS, Block
+from ..model.blocks import STACKS, Block
 from .bounds import block_bounds
 from .probes import Place, Probe
 from .ranks import effective_rank, linear_cka

@@ -13,7 +13,7 @@ from typing import Any, Callable, DefaultDict, Dict, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..blocks import STACKS, Block, blocks_of
+from ..model.blocks import STACKS, Block, blocks_of
 from ..residual import Residual
 from .ranks import Moments
 

@@ -1,9 +1,16 @@
 """Generation on the CPU by a small compiled library, where it was built and where it applies."""
 
-from .embeddings import embedded
+from ..generation.embeddings import embedded
+from ..generation.native_steps import (
+    NativeSteps,
+    encoded,
+    log_probabilities,
+    note_search,
+    projected,
+    steps,
+)
+from ..generation.packing import forget, look_again
 from .library import loaded
-from .packing import forget, look_again
-from .steps import NativeSteps, encoded, log_probabilities, note_search, projected, steps
 
 __all__ = [
     "NativeSteps",

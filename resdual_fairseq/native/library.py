@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .sources import checksum
-from .structures import Linear, PackedStack, Search, Source, Stack
+from .structs import Linear, PackedStack, Search, Source, Stack
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def opened(path: Path) -> Optional[Any]:
         logger.warning(f"{path} cannot be loaded: {error}; install resdual_fairseq again with pip")
         return None
     built_from.restype = c_uint
-    return library if built_from() == checksum(Path(__file__).parent) else None
+    return library if built_from() == checksum(Path(__file__).parent / "csrc") else None
 
 
 def keep_freed_memory() -> None:

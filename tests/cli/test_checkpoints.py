@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.commands import PLUGIN, generate_command, run, train_command
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
 pytestmark = pytest.mark.slow
 HOST_SIZES = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.commands import run, train_command
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
 pytestmark = pytest.mark.slow
 STEPS = ("--max-update", 20, "--disable-validation")

@@ -9,7 +9,7 @@ from typing import Any, List
 import pytest
 from helpers.commands import ROOT, generate_command, hypotheses, run
 
-from resdual_fairseq.export import ENCODER, STEP, round_weights
+from resdual_fairseq.export.command import ENCODER, STEP, round_weights
 
 pytestmark = pytest.mark.slow
 EXAMPLE = ROOT / "examples" / "export" / "translate.py"

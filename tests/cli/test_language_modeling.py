@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.commands import PLUGIN, ROOT, hypotheses, run
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 from resdual_fairseq.language_model import ResDualLanguageModel
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.commands import PLUGIN, hypotheses, run
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
 pytestmark = pytest.mark.slow
 LETTERS = "abcdefgh"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers.commands import LETTERS, environment, preprocess, run, train_command
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--max-update", 60, "--save-interval-updates", 10, "--keep-interval-updates", 1)

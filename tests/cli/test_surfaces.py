@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.commands import PLUGIN, ROOT, environment, run, train_command
 
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 from resdual_fairseq.transformer import ResDualTransformerModel
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,10 @@ from fairseq.modules.quant_noise import quant_noise
 from helpers.models import assert_close, build, forward, sample
 from torch import Tensor
 
-from resdual_fairseq import attention as attention_module
-from resdual_fairseq import layers
-from resdual_fairseq.attention import fused_attention
-from resdual_fairseq.plain import can_fuse
+from resdual_fairseq.generation.plain import can_fuse
+from resdual_fairseq.model import attention as attention_module
+from resdual_fairseq.model import layers
+from resdual_fairseq.model.attention import fused_attention
 
 T, S, B, C, HEADS = 5, 7, 3, 8, 2
 

@@ -11,10 +11,10 @@ from helpers.checkpoints import RunsCode, save, state
 from helpers.models import build, forward, sample, stir
 from torch import Tensor
 
-from resdual_fairseq import averaging
-from resdual_fairseq.averaging import average_checkpoints, main
+from resdual_fairseq.checkpoints import averaging
+from resdual_fairseq.checkpoints.averaging import average_checkpoints, main
+from resdual_fairseq.checkpoints.int8 import encoded_state
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.int8 import encoded_state
 
 
 def weights(seed: int, dtype: torch.dtype = torch.float32) -> Dict[str, Tensor]:

@@ -12,7 +12,8 @@ from fairseq import checkpoint_utils
 from helpers.checkpoints import RunsCode, save, state
 
 from resdual_fairseq import compat
-from resdual_fairseq.compat import load_whole_checkpoint
+from resdual_fairseq.checkpoints import loading
+from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 from resdual_fairseq.errors import ResDualError
 
 WEIGHTS = {"encoder.weight": torch.arange(9000.0), "encoder.version": torch.ones(1)}
@@ -208,5 +209,5 @@ def test_old_torch_is_refused_and_new_numpy_warned_of(
 
 def test_wrapping_twice_is_wrapping_once() -> None:
     wrapped = checkpoint_utils.load_checkpoint_to_cpu
-    compat.explain_broken_checkpoints()
+    loading.explain_broken_checkpoints()
     assert checkpoint_utils.load_checkpoint_to_cpu is wrapped

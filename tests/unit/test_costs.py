@@ -14,8 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from resdual_fairseq import native
-from resdual_fairseq.attention import WIDEST_JOINED
-from resdual_fairseq.encoder_output import ReorderedOutput
+from resdual_fairseq.generation.encoder_output import ReorderedOutput
+from resdual_fairseq.model.attention import WIDEST_JOINED
 from resdual_fairseq.native import library
 
 STACKS = ("encoder", "decoder")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
-from resdual_fairseq.data_folders import check_data_folders, fault_of_index
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.training.data_folders import check_data_folders, fault_of_index
 
 
 @pytest.fixture

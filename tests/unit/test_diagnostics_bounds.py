@@ -11,7 +11,6 @@ from helpers.language_models import build_lm
 from helpers.models import KINDS, PAD, build, forward, sample, sentences, shifted, stir, stirred
 from torch import Tensor, nn
 
-from resdual_fairseq.blocks import blocks_of
 from resdual_fairseq.diagnostics.bounds import (
     BALL,
     BOX,
@@ -24,6 +23,7 @@ from resdual_fairseq.diagnostics.bounds import (
     reach_of,
 )
 from resdual_fairseq.diagnostics.probes import wrap
+from resdual_fairseq.model.blocks import blocks_of
 
 Place = Tuple[str, int]
 SCALES = dict.fromkeys(("scale_attn", "scale_heads", "scale_fc", "scale_resids"), True)

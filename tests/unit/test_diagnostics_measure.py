@@ -8,11 +8,11 @@ from helpers.equations import Block, Function, PlainModel
 from helpers.models import KINDS, PAD, build, forward, sample, stir, stirred, task
 from torch import Tensor, nn
 
-from resdual_fairseq.blocks import blocks_of
 from resdual_fairseq.diagnostics.data import build_criterion
 from resdual_fairseq.diagnostics.measure import Label, measure
 from resdual_fairseq.diagnostics.probes import Probe
 from resdual_fairseq.diagnostics.table import QUANTITIES, Row
+from resdual_fairseq.model.blocks import blocks_of
 
 SMOOTHING = 0.1
 

@@ -12,9 +12,9 @@ from helpers.language_models import build_lm
 from helpers.models import KINDS, build, forward, sample, sentences, stir
 from torch import nn
 
-from resdual_fairseq import divergence
-from resdual_fairseq.blocks import Block, blocks_of
-from resdual_fairseq.divergence import DetectorLog, name_blocks_of_diverged_runs, place_of
+from resdual_fairseq.model.blocks import Block, blocks_of
+from resdual_fairseq.training import divergence
+from resdual_fairseq.training.divergence import DetectorLog, name_blocks_of_diverged_runs, place_of
 
 WORDS = {"self_attn": "self-attention", "cross_attn": "cross-attention", "ffn": "feed-forward"}
 EVERYTHING: Dict[str, Any] = {

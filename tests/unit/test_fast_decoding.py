@@ -12,7 +12,8 @@ from helpers.models import EOS, KINDS, PAD, dictionary, sample, stirred
 from helpers.searches import Hypotheses, assert_same_hypotheses, ready, search
 from torch import Tensor, nn
 
-from resdual_fairseq import decoding, native
+from resdual_fairseq import native
+from resdual_fairseq.generation import torch_steps as decoding
 from resdual_fairseq.native import library
 
 OPTIONS: Dict[str, Dict[str, Any]] = {

@@ -13,9 +13,9 @@ from helpers.models import build, forward, sample
 from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
-from resdual_fairseq.blocks import blocks_of
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.gradient_log import COLUMNS, FILE, check_gradient_log, rows_before
+from resdual_fairseq.model.blocks import blocks_of
+from resdual_fairseq.training.gradient_log import COLUMNS, FILE, check_gradient_log, rows_before
 
 MODULES = {
     "self_attn": ("self_attn.",),
@@ -179,7 +179,7 @@ def test_the_hook_goes_with_its_model(tmp_path: Path) -> None:
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resdual_fairseq.gradient_log.is_first_process", lambda: False)
+    monkeypatch.setattr("resdual_fairseq.training.gradient_log.is_first_process", lambda: False)
     model = model_that_logs(tmp_path)
     backward(model, 1)
     torch.optim.SGD(model.parameters(), lr=0.1).step()

@@ -10,10 +10,10 @@ import torch
 from helpers.models import EOS, PAD, assert_close, sample, stirred
 from torch import Tensor, nn
 
-from resdual_fairseq import export
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.export import ENCODER, STEP, programs, write_graph
-from resdual_fairseq.graphs import DecoderStep, Encoding
+from resdual_fairseq.export import command as export
+from resdual_fairseq.export.command import ENCODER, STEP, programs, write_graph
+from resdual_fairseq.export.graphs import DecoderStep, Encoding
 
 Function = Callable[..., Tuple[Tensor, Tensor]]
 OPTIONS: Dict[str, Dict[str, Any]] = {

@@ -7,8 +7,8 @@ import torch
 from helpers.models import build, stirred
 from torch import Tensor
 
+from resdual_fairseq.checkpoints.int8 import decoded, encoded, encoded_state
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.int8 import decoded, encoded, encoded_state
 
 State = Dict[str, Tensor]
 MATRIX = "decoder.layers.0.fc1.weight"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resdual_fairseq import native
+from resdual_fairseq.generation.log_probabilities import LogProbabilities, log_probabilities
 from resdual_fairseq.native import library
-from resdual_fairseq.native.log_probabilities import LogProbabilities, log_probabilities
 
 pytestmark = [
     pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resdual_fairseq import native
-from resdual_fairseq.int8 import decoded, decoded_state, encoded, encoded_state
+from resdual_fairseq.checkpoints.int8 import decoded, decoded_state, encoded, encoded_state
 from resdual_fairseq.native import library
-from resdual_fairseq.native.structures import Packed
+from resdual_fairseq.native.structs import Packed
 from resdual_fairseq.residual import RESIDUALS, PostLN
 
 pytestmark = [

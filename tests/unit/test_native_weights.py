@@ -11,7 +11,8 @@ from helpers.models import EOS, PAD, assert_close, sample, stirred
 from torch import Tensor, nn
 
 from resdual_fairseq import native
-from resdual_fairseq.native import library, packing
+from resdual_fairseq.generation import packing
+from resdual_fairseq.native import library
 
 pytestmark = [
     pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),

@@ -8,7 +8,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
 
-from resdual_fairseq.optimizer import FusedAdam, FusedAdamConfig
+from resdual_fairseq.training.optimizer import FusedAdam, FusedAdamConfig
 
 SHAPES = ((5, 7), (7,), (3, 2, 4))
 

@@ -11,7 +11,7 @@ from helpers.host import build_host
 from helpers.models import EOS, KINDS, PAD, forward, let_sentences_end, sample, stir, stirred
 from torch import nn
 
-from resdual_fairseq.quantization import quantized
+from resdual_fairseq.export.quantization import quantized
 
 OPTIONS: Dict[str, Dict[str, Any]] = {
     "as_is": {},

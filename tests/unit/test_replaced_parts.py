@@ -11,9 +11,10 @@ from helpers.models import EOS, sample
 from helpers.searches import assert_same_hypotheses, ready, search
 from torch import Tensor, nn
 
-from resdual_fairseq import decoding, layers
-from resdual_fairseq.decoder import ResDualDecoder
-from resdual_fairseq.layers import ResDualDecoderLayer, ResDualEncoderLayer
+from resdual_fairseq.generation import torch_steps as decoding
+from resdual_fairseq.model import layers
+from resdual_fairseq.model.decoder import ResDualDecoder
+from resdual_fairseq.model.layers import ResDualDecoderLayer, ResDualEncoderLayer
 from resdual_fairseq.residual import ResiDual
 
 

@@ -20,8 +20,8 @@ from helpers.models import (
 )
 from torch import Tensor, nn
 
-from resdual_fairseq import decoding
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.generation import torch_steps as decoding
 from resdual_fairseq.options import settle_options
 from resdual_fairseq.residual import RESIDUALS, ResidualOptions, build_residual
 

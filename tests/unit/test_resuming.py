@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from helpers.checkpoints import save
 
+from resdual_fairseq.checkpoints.resuming import check_resumed
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.resuming import check_resumed
 
 
 def training(save_dir: Path, **options: Any) -> Namespace:

@@ -8,7 +8,7 @@ from helpers.models import KINDS, assert_close, assert_same_gradients, forward, 
 from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from resdual_fairseq import stacks
+from resdual_fairseq.model import stack as stacks
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from torch.nn.utils import prune
 from torch.utils._pytree import tree_map
 
 from resdual_fairseq import native
-from resdual_fairseq.native import library, packing
+from resdual_fairseq.generation import packing
+from resdual_fairseq.native import library
 
 pytestmark = pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
 NAN, INFINITY = float("nan"), float("inf")

@@ -6,8 +6,12 @@ import torch
 from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from torch import Tensor, nn
 
-from . import decoding, native
-from .encoder_output import memory_of
+from .. import native
+from ..checkpoints.state_dicts import ClosingNormUpgrade
+from ..generation import torch_steps as decoding
+from ..generation.encoder_output import memory_of
+from ..options import residual_options
+from ..residual import build_residual
 from .layers import (
     DECODER_BLOCKS,
     IncrementalState,
@@ -15,10 +19,7 @@ from .layers import (
     draw_as_layers_do,
     members,
 )
-from .options import residual_options
-from .residual import build_residual
-from .stacks import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
-from .state_dicts import ClosingNormUpgrade
+from .stack import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
 
 
 class ResDualDecoder(ForgetsPackedWeights, ClosingNormUpgrade, TransformerDecoderBase):

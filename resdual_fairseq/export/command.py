@@ -25,10 +25,10 @@ from fairseq import checkpoint_utils
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from .compat import load_whole_checkpoint
-from .errors import ResDualError, absence
+from ..checkpoints.loading import load_whole_checkpoint
+from ..errors import ResDualError, absence
+from ..transformer import ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
-from .transformer import ResDualTransformerModel
 
 ENCODER, STEP = "encoder.onnx", "decoder_step.onnx"
 INPUTS: Dict[str, Dict[str, Dict[int, str]]] = {

@@ -8,10 +8,10 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from torch import Tensor
 
+from ..errors import ResDualError
 from .averaging import keep_inputs, write_whole
-from .compat import load_whole_checkpoint
-from .errors import ResDualError
 from .int8 import CODES, SCALES, encoded_state
+from .loading import load_whole_checkpoint
 
 MODELS = ("resdual_transformer", "resdual_transformer_lm")
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import additive_mask, attend
+from ..model.attention import additive_mask, attend
+from ..model.layers import ResDualDecoderLayer, classes_are_as_written, is_as_written, members
 from .encoder_output import Memory
-from .layers import ResDualDecoderLayer, classes_are_as_written, is_as_written, members
 from .plain import has_global_hooks
 
 STRIDE = 32

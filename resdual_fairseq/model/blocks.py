@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterator, List
 
 from torch import Tensor, nn
 
-from .residual import Residual
+from ..residual import Residual
 
 STACKS = ("encoder", "decoder")
 

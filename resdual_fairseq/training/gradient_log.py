@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from .blocks import Block, blocks_of
-from .errors import ResDualError
+from ..errors import ResDualError
+from ..model.blocks import Block, blocks_of
 
 FILE = "block_gradients.csv"
 COLUMNS = ("update", "stack", "block", "layer", "part", "gradient_norm")

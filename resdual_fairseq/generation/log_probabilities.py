@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from . import library
+from ..native import library
 
 
 class LogProbabilities(Tensor):

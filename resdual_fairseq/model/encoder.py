@@ -6,14 +6,14 @@ import torch
 from fairseq.models.transformer import TransformerConfig, TransformerEncoderBase
 from torch import Tensor, nn
 
-from . import native
-from .divergence import SkipsDetectorsHook
-from .encoder_output import ReorderedOutput
+from .. import native
+from ..checkpoints.state_dicts import ClosingNormUpgrade
+from ..generation.encoder_output import ReorderedOutput
+from ..options import residual_options
+from ..residual import build_residual
+from ..training.divergence import SkipsDetectorsHook
 from .layers import ENCODER_BLOCKS, ResDualEncoderLayer
-from .options import residual_options
-from .residual import build_residual
-from .stacks import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
-from .state_dicts import ClosingNormUpgrade
+from .stack import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
 
 
 class ResDualEncoder(

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Mapping
 import torch
 from torch import Tensor, nn
 
-from .errors import ResDualError
+from ..errors import ResDualError
+from ..residual import Residual, build_residual
 from .int8 import decoded_state
-from .residual import Residual, build_residual
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, List, Optional, Type
 
 from torch.utils.hooks import RemovableHandle
 
-from .blocks import PARTS, STACKS, Block, blocks_of
+from ..model.blocks import PARTS, STACKS, Block, blocks_of
 
 DETECTED = re.compile(r"(NaN|Inf) detected in output of ([^,]*), .*?(forward|backward)")
 WRAPPERS = ("_fsdp_wrapped_module.", "_fpw_module.")

@@ -5,11 +5,11 @@ from typing import Any, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..layers import is_as_written
-from ..plain import has_global_hooks, is_memory, is_plainly_called, is_transformed, parts_of
+from ..model.layers import is_as_written
+from ..native import library
+from ..native.structs import ACTIVATIONS
 from ..residual import EQUATIONS, PostLN, PreLN, ResiDual
-from . import library
-from .structures import ACTIVATIONS
+from .plain import has_global_hooks, is_memory, is_plainly_called, is_transformed, parts_of
 
 KNOWN = (PostLN, PreLN, ResiDual)
 NORMFORMERS = ("c_attn", "attn_ln", "ffn_layernorm", "w_resid")

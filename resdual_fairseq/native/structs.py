@@ -8,7 +8,7 @@ import torch
 from fairseq import utils
 from torch import Tensor, nn
 
-from ..int8 import encoded
+from ..checkpoints.int8 import encoded
 from ..residual import Join
 
 PANEL, PADDED = 16, 64

@@ -14,10 +14,10 @@ from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import decoding
-from .attention import additive_mask
-from .errors import ResDualError
-from .layers import members
+from ..errors import ResDualError
+from ..generation import torch_steps as decoding
+from ..model.attention import additive_mask
+from ..model.layers import members
 
 
 class Positions(nn.Module):

@@ -15,9 +15,9 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
+from ..generation.plain import can_fuse, is_idle, is_plain, is_plainly_called, methods_of, parts_of
+from ..residual import EQUATIONS, RESIDUALS, Residual, ResidualOptions, build_residual
 from .attention import fused_attention
-from .plain import can_fuse, is_idle, is_plain, is_plainly_called, methods_of, parts_of
-from .residual import EQUATIONS, RESIDUALS, Residual, ResidualOptions, build_residual
 
 ENCODER_BLOCKS = 2
 DECODER_BLOCKS = 3

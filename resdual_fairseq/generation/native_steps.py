@@ -6,17 +6,17 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..decoding import check_rows
-from ..encoder_output import Memory, each
-from ..layers import draw_as_layers_do
-from ..plain import is_memory, linears_are_as_written
+from ..model.layers import draw_as_layers_do
+from ..native import library
+from ..native.library import address
+from ..native.structs import Closing, PackedStack, Search, Source
 from ..residual import Close
-from . import library
-from .library import address
+from .encoder_output import Memory, each
 from .log_probabilities import log_probabilities as of_logits
 from .packing import packed_projection, packed_stack
-from .rules import is_as_wide, is_known, is_readable, usable
-from .structures import Closing, PackedStack, Search, Source
+from .plain import is_memory, linears_are_as_written
+from .support import is_as_wide, is_known, is_readable, usable
+from .torch_steps import check_rows
 
 Streams = Tuple[Tensor, Optional[Tensor]]
 

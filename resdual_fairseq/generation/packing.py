@@ -9,12 +9,12 @@ import torch
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
-from ..layers import LAYER_METHODS, classes_are_as_written, members
-from ..plain import is_memory, parts_of
+from ..model.layers import LAYER_METHODS, classes_are_as_written, members
+from ..native import library
+from ..native.structs import Packed, PackedStack
 from ..residual import EQUATIONS
-from . import library
-from .rules import are_known, is_matrix, is_readable
-from .structures import Packed, PackedStack
+from .plain import is_memory, parts_of
+from .support import are_known, is_matrix, is_readable
 
 tell = cache(logging.getLogger(__name__).info)
 kept: "WeakKeyDictionary[nn.Module, Kept]" = WeakKeyDictionary()

@@ -8,7 +8,7 @@ from fairseq.modules import FairseqDropout
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
-from . import native
+from .. import native
 
 
 def wrap_layer(cfg: TransformerConfig, layer: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Iterator, Optional, Sequence
 
 from fairseq.utils import split_paths
 
-from .errors import ResDualError
+from ..errors import ResDualError
 
 INDEX_HEAD = struct.Struct("<9sQBQ")
 """fairseq's ``MMapIndexedDataset.Index``: mark, version, dtype, number of sentences."""

@@ -10,9 +10,9 @@ from fairseq.modules import (
 )
 from torch import Tensor, nn
 
-from ..plain import is_idle, is_memory, is_plainly_called, methods_of
-from . import library
-from .rules import is_readable, usable
+from ..native import library
+from .plain import is_idle, is_memory, is_plainly_called, methods_of
+from .support import is_readable, usable
 
 
 class Positions(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from .compat import load_whole_checkpoint
-from .errors import ResDualError
+from ..errors import ResDualError
 from .int8 import CODES
+from .loading import load_whole_checkpoint
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")

@@ -10,8 +10,8 @@ from typing import Any, Dict, Optional
 
 import torch
 
-from .errors import ResDualError
-from .residual import RESIDUALS
+from ..errors import ResDualError
+from ..residual import RESIDUALS
 
 SAME_FOR_LIFE = {"residual": "resdual", "residual_alpha": 1.0}
 """Options that decide what the weights mean, with their defaults."""

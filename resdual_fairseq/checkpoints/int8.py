@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor
 
-from .errors import ResDualError
+from ..errors import ResDualError
 
 CODES, SCALES = ".codes", ".scales"
 

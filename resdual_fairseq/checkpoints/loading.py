@@ -1,0 +1,146 @@
+"""Checkpoint files: loaded with torch's protection on, and what is wrong with one in a sentence."""
+
+import argparse
+import codecs
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy
+import torch
+from fairseq import checkpoint_utils
+
+from ..errors import ResDualError
+
+
+def safe_types() -> List[Any]:
+    """What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code.
+
+    Options are a namespace; meters are numbers and, with ``--eval-bleu``, arrays of numpy's.
+    """
+    array, number = numpy.zeros(1), numpy.float64(0)
+    return [
+        argparse.Namespace,
+        codecs.encode,
+        numpy.ndarray,
+        numpy.dtype,
+        array.__reduce__()[0],  # numpy's own functions, whose module differs by its version
+        number.__reduce__()[0],
+        *(type(numpy.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u8", "?")),
+    ]
+
+
+def trust_checkpoint_options() -> None:
+    """Let torch load fairseq's checkpoints, and nothing that would run code.
+
+    torch.load refuses every type it does not know, fairseq's options among them. Some versions of
+    fairseq switch that protection off; the variable keeps it on, unless the user has said
+    otherwise by torch's own variable.
+    """
+    torch.serialization.add_safe_globals(safe_types())
+    if "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ:
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+
+
+def explain_broken_checkpoints() -> None:
+    """Turn errors on missing, truncated or hostile checkpoints into sentences.
+
+    fairseq's commands all load through these two functions of ``checkpoint_utils``; what they load,
+    and how, is not changed.
+    """
+    for name, explain in (
+        ("load_checkpoint_to_cpu", with_explained_errors),
+        ("load_model_ensemble_and_task", with_explained_absence),
+    ):
+        load = getattr(checkpoint_utils, name)
+        if not hasattr(load, "__wrapped__"):
+            setattr(checkpoint_utils, name, explain(load))
+
+
+def with_explained_absence(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap fairseq's loading of several models; its first argument is their paths."""
+
+    @functools.wraps(load)
+    def explained(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(filenames, *args, **kwargs)
+        except OSError as error:
+            for path in filenames:
+                if not Path(path).is_file():
+                    what = "is a folder" if Path(path).is_dir() else "does not exist"
+                    raise ResDualError(
+                        f"checkpoint {path} {what}; give the .pt file that fairseq-train wrote"
+                    ) from error
+            raise
+
+    return explained
+
+
+def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap fairseq's loading function; its first argument is the path."""
+
+    @functools.wraps(load)
+    def explained(path: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(path, *args, **kwargs)
+        except Exception as error:
+            fault = fault_of_file(path)
+            if fault is None:
+                raise
+            raise ResDualError(refusal(path, fault)) from error
+
+    return explained
+
+
+def fault_of_file(path: str) -> Optional[str]:
+    """What torch says of a file that it cannot load; None if it can, or if there is no file.
+
+    Broken files raise nearly every type of error, and fairseq raises some of them too where it
+    makes sense of a whole file.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        return str(error)
+    return None if isinstance(state, dict) and "model" in state else "no model in it"
+
+
+def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
+    """Everything in a checkpoint file, on the CPU, as fairseq wrote it.
+
+    Raises:
+        ResDualError: the file is missing, truncated, hostile, or no checkpoint of fairseq's.
+    """
+    if not path.is_file():
+        what = "is a folder; give a .pt file in it" if path.is_dir() else "does not exist"
+        raise ResDualError(f"checkpoint {path} {what}")
+
+    def load(name: str) -> Any:
+        return torch.load(name, map_location="cpu", weights_only=True)
+
+    state = with_explained_errors(load)(str(path))
+    if not isinstance(state, dict) or "model" not in state:
+        raise ResDualError(
+            f"{path} holds no model weights; give a checkpoint that fairseq-train wrote"
+        )
+    return state
+
+
+def refusal(path: str, reason: str) -> str:
+    """One sentence for what torch's restricted unpickler says in many."""
+    refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
+    if refused is None:
+        return (
+            f"checkpoint {path} is truncated or not a checkpoint; remove it, and train on from an "
+            "earlier one (--restore-file) or copy it anew"
+        )
+    name = refused.group(1)
+    return (
+        f"checkpoint {path} was refused: it would run code or build objects of a type that is not "
+        f"trusted ({name}); use checkpoints from fairseq-train only, and if you trust its author, "
+        "ask for one that holds tensors and options alone"
+    )

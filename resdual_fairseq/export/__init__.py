@@ -1,0 +1,1 @@
+"""Translation models as functions of tensors, for ONNX."""

@@ -1,0 +1,1 @@
+"""The model as the paper describes it: blocks, layers and the two stacks."""

@@ -1,0 +1,1 @@
+"""Aids of training: what is logged, checked and optimized."""
