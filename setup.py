@@ -29,10 +29,10 @@ setup(
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["resdual_fairseq", "resdual_fairseq.*"]),
     ext_modules=[
-        # Loaded by ctypes, hence of any Python; without a C compiler, generation runs in torch.
+        # Loaded by cffi, hence of any Python; without a C compiler, generation runs in torch.
         Extension(
             "resdual_fairseq.native._library",
-            sources=[f"{NATIVE}/{name}.c" for name in ("any", "fma", "library", "vnni")],
+            sources=[f"{NATIVE}/{name}.c" for name in ("generic", "avx2", "avx512", "library")],
             depends=HEADERS,
             define_macros=[("RESDUAL_SOURCES", f"{checksum(ROOT / NATIVE)}u")],
             extra_compile_args=["-O3", "-fno-math-errno", *OPENMP],

@@ -96,6 +96,18 @@ def with_names(method: Callable[..., Any], **names: Any) -> Callable[..., Any]:
     )
 
 
+def renamed(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A base class's method under another name, for a subclass that overrides and calls it.
+
+    TorchScript has no super(), and compiles a method under the name of its function.
+    """
+    copy = types.FunctionType(
+        method.__code__, method.__globals__, name, method.__defaults__, method.__closure__
+    )
+    copy.__annotations__ = method.__annotations__
+    return copy
+
+
 def help_group(container: Any, title: str, description: str) -> Any:
     """A titled section of the command's help, where argparse can show one.
 
@@ -108,3 +120,15 @@ def help_group(container: Any, title: str, description: str) -> Any:
     if not isinstance(container, argparse.ArgumentParser):
         return container
     return container.add_argument_group(title, description, argument_default=argparse.SUPPRESS)
+
+
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether torch is to call something of a user's at this module, or at every one.
+
+    torch has no public question for it.
+    """
+    hooks = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    everywhere = torch.nn.modules.module
+    return any(
+        getattr(module, f"_{kind}") or getattr(everywhere, f"_global_{kind}") for kind in hooks
+    )

@@ -23,7 +23,8 @@ from .checkpoints.int8 import LoadsCodes
 from .checkpoints.state_dicts import ExplainedMisfit
 from .compat import with_names
 from .errors import ResDualError
-from .model.decoder import ResDualDecoder
+from .generation.decoder import AcceleratedDecoder
+from .generation.prepared import PreparesStacks
 from .options import (
     OWN_KEYS,
     add_residual_options,
@@ -49,15 +50,20 @@ FROM_TASK = ("add_bos_token", "tokens_per_sample", "max_target_positions")
 
 def build_decoder(
     args: Namespace, dictionary: Any, embed_tokens: nn.Module, no_encoder_attn: bool
-) -> ResDualDecoder:
+) -> AcceleratedDecoder:
     """What fairseq's ``build_model`` calls where it names its own decoder."""
     cfg = TransformerConfig.from_namespace(args)
-    return ResDualDecoder(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+    return AcceleratedDecoder(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
 
 
 @register_model(LANGUAGE_MODEL)
 class ResDualLanguageModel(
-    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, LoadsCodes, TransformerLanguageModel
+    PreparesStacks,
+    NamesDivergedBlock,
+    LogsBlockGradients,
+    ExplainedMisfit,
+    LoadsCodes,
+    TransformerLanguageModel,
 ):
     """Decoder-only Transformer with dual residual connections (Xie et al. 2023).
 

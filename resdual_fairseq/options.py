@@ -17,7 +17,7 @@ from fairseq.models.transformer.transformer_config import (
 from .checkpoints.resuming import check_resumed
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
-from .residual import RESIDUALS, ResidualOptions
+from .residual import RESIDUALS
 from .training.data_folders import check_data_folders
 from .training.gradient_log import check_gradient_log
 
@@ -137,17 +137,6 @@ def set_defaults(args: Any, **defaults: Any) -> None:
     for name, value in defaults.items():
         if name not in args:
             setattr(args, name, value)
-
-
-def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> ResidualOptions:
-    """What residual.py needs to know, out of a model's config."""
-    return ResidualOptions(
-        kind=cfg.residual,
-        scale=cfg.residual_scale,
-        alpha=cfg.residual_alpha,
-        final_norm=final_norm,
-        fp32=cfg.residual_fp32,
-    )
 
 
 def check_values(args: Any) -> None:

@@ -14,9 +14,9 @@ from torch import nn
 
 from .checkpoints.int8 import LoadsCodes
 from .checkpoints.state_dicts import ExplainedMisfit
-from .model.decoder import ResDualDecoder
-from .model.encoder import ResDualEncoder
-from .model.layers import members
+from .generation.decoder import AcceleratedDecoder
+from .generation.encoder import AcceleratedEncoder
+from .generation.prepared import PreparesStacks
 from .options import add_model_options, settle_options
 from .training.divergence import NamesDivergedBlock
 from .training.gradient_log import LogsBlockGradients
@@ -26,7 +26,12 @@ MODEL = "resdual_transformer"
 
 @register_model(MODEL)
 class ResDualTransformerModel(
-    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, LoadsCodes, TransformerModel
+    PreparesStacks,
+    NamesDivergedBlock,
+    LogsBlockGradients,
+    ExplainedMisfit,
+    LoadsCodes,
+    TransformerModel,
 ):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
@@ -44,7 +49,7 @@ class ResDualTransformerModel(
         """As fairseq's; its searches hand on attention, for which its user may ask later."""
         hub = super().from_pretrained(*args, **options)
         for model in hub.models:
-            for layer in members(model.decoder.layers):
+            for layer in model.decoder.layers.children():
                 layer.need_attn = True
         return hub
 
@@ -67,10 +72,12 @@ class ResDualTransformerModel(
         return super().build_model(args, task)
 
     @classmethod
-    def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> ResDualEncoder:
-        return ResDualEncoder(TransformerConfig.from_namespace(args), src_dict, embed_tokens)
+    def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> AcceleratedEncoder:
+        return AcceleratedEncoder(TransformerConfig.from_namespace(args), src_dict, embed_tokens)
 
     @classmethod
-    def build_decoder(cls, args: Any, tgt_dict: Any, embed_tokens: nn.Module) -> ResDualDecoder:
+    def build_decoder(cls, args: Any, tgt_dict: Any, embed_tokens: nn.Module) -> AcceleratedDecoder:
         cfg = TransformerConfig.from_namespace(args)
-        return ResDualDecoder(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
+        return AcceleratedDecoder(
+            cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention
+        )

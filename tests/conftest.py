@@ -1,4 +1,4 @@
-"""What all tests share: one thread, kinds of processor, a softmax without rounding to float32."""
+"""What all tests share: one thread, instruction sets, a softmax without rounding to float32."""
 
 from contextlib import ExitStack
 from typing import Any, Iterator, List
@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq import utils
-from helpers.processors import PROCESSORS, computing_as
+from helpers.isas import ISAS, computing_as
 from torch import Tensor
 
-from resdual_fairseq import native
-from resdual_fairseq.generation import torch_steps as decoding
+from resdual_fairseq.generation.native_steps import NativeDecodingState
+from resdual_fairseq.generation.torch_steps import TorchDecodingState
 
 torch.set_num_threads(1)
 
@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-@pytest.fixture(params=PROCESSORS)
-def processor(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each kind of processor in turn, as which the compiled library computes."""
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set in turn, with which the compiled library computes."""
     with computing_as(request.param):
         yield request.param
 
@@ -45,15 +45,15 @@ def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(utils, "softmax", softmax)
 
 
-@pytest.fixture(params=["torch", *PROCESSORS])
+@pytest.fixture(params=["torch", *ISAS])
 def taken(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[List[int]]:
-    """How many rows each fast step had: in torch, and by the compiled library of each kind."""
+    """How many rows each fast step had: in torch, and in the library by each instruction set."""
     rows: List[int] = []
-    kind: Any = native.NativeSteps
+    kind: Any = NativeDecodingState
     with ExitStack() as stack:
         if request.param == "torch":
             monkeypatch.setenv("RESDUAL_NATIVE", "0")
-            kind = decoding.Steps
+            kind = TorchDecodingState
         else:
             stack.enter_context(computing_as(request.param))
         count_rows(kind, rows, monkeypatch)

@@ -16,7 +16,7 @@ from ..errors import ResDualError
 CODES, SCALES = ".codes", ".scales"
 
 
-def encoded(weight: Tensor) -> Tuple[Tensor, Tensor]:
+def quantize_rows(weight: Tensor) -> Tuple[Tensor, Tensor]:
     """A matrix, rows x columns, as codes (int8) and scales (rows, float32)."""
     weight = weight.float()
     scales = weight.abs().amax(dim=1) / 127
@@ -38,7 +38,7 @@ def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
     made: Dict[torch.Size, List[Tuple[Tensor, Tensor]]] = {}
     for name, weight in weights.items():
         if weight.dim() == 2 and weight.is_floating_point():
-            found = encoded(weight)
+            found = quantize_rows(weight)
             others = made.setdefault(weight.shape, [])
             known = next((other for other in others if all(map(torch.equal, found, other))), None)
             if known is None:

@@ -1,38 +1,15 @@
 """What happens to weights on their way from a checkpoint into a model."""
 
-import logging
-from dataclasses import replace
 from typing import Any, Dict, List, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ResDualError
-from ..residual import Residual, build_residual
 from .int8 import decoded_state
-
-logger = logging.getLogger(__name__)
 
 
 class ArchitectureError(ResDualError, RuntimeError):
     """Weights of another architecture than the model's."""
-
-
-class ClosingNormUpgrade:
-    """A stack that loads weights with and without LN_out; comes before fairseq's stack class.
-
-    ``layer_norm`` is the connection around the stack.
-    """
-
-    def upgrade_state_dict_named(self: Any, state_dict: Dict[str, Tensor], name: str) -> Any:
-        around_stack = self.layer_norm
-        fill_closing_norm(state_dict, name, around_stack)
-        state_dict = super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
-        if self.layer_norm is None:  # fairseq dropped it: weights older than its closing norm
-            width, blocks = around_stack.normalized_shape[0], around_stack.blocks
-            options = replace(self.residual_options, final_norm=False)
-            self.layer_norm = build_residual(options, width, blocks, blocks + 1)
-        return state_dict
 
 
 class ExplainedMisfit:
@@ -50,28 +27,6 @@ class ExplainedMisfit:
             return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
         except RuntimeError as error:
             raise explain_misfit(self, decoded_state(state_dict), error) from error
-
-
-def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
-    """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
-
-    Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
-
-    Args:
-        state_dict: the whole model's, changed in place.
-        name: the stack's prefix, ``encoder`` or ``decoder``.
-        norm: the connection around the stack.
-    """
-    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
-        return
-    key = f"{name}.layer_norm"
-    if f"{key}.weight" not in state_dict:
-        state_dict[f"{key}.weight"] = torch.ones_like(norm.weight)
-        state_dict[f"{key}.bias"] = torch.zeros_like(norm.bias)
-        logger.info(
-            f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
-        )
-    state_dict[f"{name}.version"] = torch.Tensor([3])
 
 
 def explain_misfit(model: nn.Module, weights: Mapping[str, Tensor], error: RuntimeError) -> Any:

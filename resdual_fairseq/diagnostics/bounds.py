@@ -93,24 +93,24 @@ def bound_stack(module: Any, stack: str, memory: Optional[Tensor], bounds: List[
         bounds: what is appended to.
     """
     around_stack = on_reaches(module.layer_norm, CLOSING_BALL)
-    x, d = around_stack.start(embeddings(module))
+    x, d = around_stack.init_streams(embeddings(module))
     for index, layer in enumerate(module.layers.children()):
         for part, (name, _) in PARTS.items():
             if getattr(layer, name, None) is None:
                 continue
             connection = on_reaches(getattr(layer, name), BALL)
-            output = OUTPUTS[part](layer, connection.read(x, d), memory)
+            output = OUTPUTS[part](layer, connection.block_input(x, d), memory)
             output = output * gain(layer.dropout_module)
             if part == "ffn" and getattr(layer, "w_resid", None) is not None:
                 x = scaled(x, layer.w_resid)
-            x, d = connection.join(x, d, reach_of(BOX, output))
+            x, d = connection.add_output(x, d, reach_of(BOX, output))
             stream = largest(x if d is None else d)
             bounds.append(
                 BlockBound(
                     stack, connection.k, index, part, output.max().item(), stream.max().item()
                 )
             )
-    return around_stack.close(x, d)
+    return around_stack.stack_output(x, d)
 
 
 def on_reaches(connection: Residual, row: int) -> Residual:

@@ -19,7 +19,7 @@ from .ranks import Moments
 
 Place = Tuple[str, int]
 """A stack and k."""
-WRAPPED = ("read", "join", "close")
+WRAPPED = ("block_input", "add_output", "stack_output")
 
 
 class Probe:
@@ -54,10 +54,10 @@ class Probe:
     def __enter__(self) -> "Probe":
         for block in self.blocks:
             place = (block.stack, block.k)
-            wrap(block.connection, "read", partial(self.on_read, place))
-            wrap(block.connection, "join", partial(self.on_join, place))
+            wrap(block.connection, "block_input", partial(self.on_read, place))
+            wrap(block.connection, "add_output", partial(self.on_join, place))
         for stack, end in self.ends.items():
-            wrap(end, "close", partial(self.on_close, (stack, end.k), end))
+            wrap(end, "stack_output", partial(self.on_close, (stack, end.k), end))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,7 +93,7 @@ class Probe:
         self, place: Place, end: Residual, close: Callable[..., Tensor], x: Tensor, d: Any
     ) -> Tensor:
         with torch.no_grad():
-            z = end.read(x, d)
+            z = end.block_input(x, d)
         self.look(place, x, d, z)
         y = close(x, d)
         self.enlarge(place, "largest", y)

@@ -3,10 +3,11 @@
 fairseq's encoder and decoder pass dictionaries, look at values while they run, and keep the state
 of a search in a dictionary that they change. Here everything goes in and comes out as tensors:
 :class:`Encoding` once a batch, :class:`DecoderStep` once a token. The layers, and the order of a
-step's blocks (``decoding.Steps``), are the model's own.
+step's blocks (``TorchDecodingState``), are the model's own.
 """
 
 import copy
+from dataclasses import dataclass, field
 from typing import Any, List, Optional, Tuple
 
 import torch
@@ -15,9 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ResDualError
-from ..generation import torch_steps as decoding
-from ..model.attention import additive_mask
-from ..model.layers import members
+from ..generation.support import unsupported
+from ..generation.torch_steps import (
+    Past,
+    Steps,
+    TorchDecodingState,
+    additive_mask,
+    joined,
+    project_out,
+)
 
 
 class Positions(nn.Module):
@@ -59,7 +66,7 @@ class Encoding(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        encoder = still(model.encoder)
+        encoder = frozen_copy(model.encoder)
         if encoder.embed_positions is not None:
             encoder.embed_positions = Positions(
                 encoder.embed_positions, encoder.max_source_positions
@@ -67,7 +74,7 @@ class Encoding(nn.Module):
         self.encoder = encoder
         cross = [layer.encoder_attn for layer in model.decoder.layers]
         self.by_layer = (len(cross), 2, cross[0].num_heads, cross[0].head_dim)
-        weight, bias = decoding.pack(*(p for a in cross for p in (a.k_proj, a.v_proj)))
+        weight, bias = joined(*(p for a in cross for p in (a.k_proj, a.v_proj)))
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", bias.detach())
 
@@ -85,10 +92,10 @@ class Encoding(nn.Module):
         padding = source.eq(encoder.padding_idx)
         x, _ = encoder.forward_embedding(source)
         x = (x * (1 - padding.unsqueeze(-1).type_as(x))).transpose(0, 1)
-        x, d = encoder.layer_norm.start(x)
+        x, d = encoder.layer_norm.init_streams(x)
         for layer in encoder.layers:
             x, d = layer(x, d, padding)
-        y = encoder.layer_norm.close(x, d).transpose(0, 1)
+        y = encoder.layer_norm.stack_output(x, d).transpose(0, 1)
         both = F.linear(y, self.weight, self.bias).unflatten(-1, self.by_layer)
         return y, both.permute(2, 3, 0, 4, 1, 5)
 
@@ -105,7 +112,7 @@ class DecoderStep(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.decoder = still(model.decoder)
+        self.decoder = frozen_copy(model.decoder)
         check(self.decoder)
         self.positions: Optional[Positions] = None
         if self.decoder.embed_positions is not None:
@@ -131,33 +138,45 @@ class DecoderStep(nn.Module):
         """
         position = None if self.positions is None else self.positions.at(past.size(4))
         x = self.decoder.embed_at(token[:, None], position).transpose(0, 1)
-        steps = GivenSteps(self.decoder, past, memory, memory_padding)
-        y, _, _ = steps.step(x, None, -1)
+        layers = list(self.decoder.layers.children())
+        state = GivenPast(
+            Steps(layers, self.decoder.layer_norm),
+            memory=[(layer[0], layer[1]) for layer in memory],
+            memory_mask=additive_mask(memory.dtype, memory_padding),
+            given=past,
+        )
+        _, y, _, _ = state.step(x, None, -1)
         y, _ = self.decoder.output(y, [], None, None)
         logits = self.decoder.output_layer(y)[:, 0]
-        return logits.log_softmax(dim=-1, dtype=torch.float32), torch.stack(steps.grown)
+        return logits.log_softmax(dim=-1, dtype=torch.float32), torch.stack(state.grown)
 
 
-class GivenSteps(decoding.Steps):
+@dataclass(frozen=True)
+class GivenPast(TorchDecodingState):
     """One step whose keys and values are given, and handed on, in place of being kept."""
 
-    def __init__(self, decoder: Any, past: Tensor, memory: Tensor, memory_padding: Tensor) -> None:
-        super().__init__(decoder, None)
-        self.given = past
-        self.grown: List[Tensor] = []
-        self.memory = [(layer[0], layer[1]) for layer in memory]
-        self.memory_mask = additive_mask(memory.dtype, memory_padding, None)
+    given: Optional[Tensor] = None
+    grown: List[Tensor] = field(default_factory=list)
+
+    def past_for(self, x: Tensor) -> Past:
+        assert self.given is not None
+        return Past(self.given, 0)
+
+    def check(self, rows: int) -> None:
+        """Rows are free: each has keys and values of its own."""
 
     def self_attention(self, index: int, x: Tensor, mask: Optional[Tensor]) -> Tensor:
+        assert self.given is not None
         rows, width = x.shape
-        q, k, v = F.linear(x, *self.qkv[index]).view(rows, 3, self.heads, 1, -1).unbind(1)
+        heads = self.steps.heads
+        q, k, v = F.linear(x, *self.steps.qkv[index]).view(rows, 3, heads, 1, -1).unbind(1)
         past = torch.cat((self.given[index], torch.stack((k, v))), dim=3)
         self.grown.append(past)
         y = F.scaled_dot_product_attention(q, past[0], past[1])
-        return decoding.project_out(self.layers[index].self_attn, y.reshape(rows, width))
+        return project_out(self.steps.layers[index].self_attn, y.reshape(rows, width))
 
 
-def still(stack: nn.Module) -> Any:
+def frozen_copy(stack: nn.Module) -> Any:
     """A copy of an encoder or decoder without what belongs to training."""
     stack = copy.deepcopy(stack).eval()
     for module in stack.modules():
@@ -172,10 +191,9 @@ def check(decoder: Any) -> None:
         ResDualError: naming the options that make it so.
     """
     if (
-        decoder.cross_self_attention
-        or decoder.adaptive_softmax is not None
-        or len(decoder.layers) == 0
-        or not decoding.take_steps(members(decoder.layers), True)
+        decoder.adaptive_softmax is not None
+        or unsupported(decoder) is not None
+        or decoder.layers[0].encoder_attn is None
     ):
         raise ResDualError(
             "models with --cross-self-attention, --no-cross-attention, --adaptive-softmax-cutoff, "

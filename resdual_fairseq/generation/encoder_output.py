@@ -5,71 +5,37 @@ after every token. A decoder that keeps keys and values needs neither: it comput
 output as the encoder left it, once a sentence (``memory_of``), and does not look at it again.
 """
 
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    MutableMapping,
-    NamedTuple,
-    Optional,
-    Tuple,
-)
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
+from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
-Output = Mapping[str, List[Tensor]]
+from .lazy_dict import LazyDict
+
+Output = Dict[str, List[Tensor]]
 
 
-class ReorderedOutput(MutableMapping[str, List[Tensor]]):
-    """A view of fairseq's encoder output, which becomes a copy when it is read or changed.
-
-    Until then it shows what the original holds, should that be changed in place.
+class ReorderedOutput(LazyDict):
+    """fairseq's encoder output, reordered when it is read.
 
     Args:
-        output: what was reordered; a view of a view keeps one order for both.
-        order: row i shows row ``order[i]`` of it.
-        reorder: fairseq's function that does it at once.
+        encoder: whose output it is.
+        output: what is reordered; two orders in a row become one.
+        order: row i is row ``order[i]`` of it.
     """
 
-    def __init__(
-        self, output: Output, order: Tensor, reorder: Callable[[Any, Tensor], Dict[str, Any]]
-    ) -> None:
-        if isinstance(output, ReorderedOutput) and output.made is None:
+    output: Output
+    order: Tensor
+
+    def __init__(self, encoder: TransformerEncoderBase, output: Output, order: Tensor) -> None:
+        if isinstance(output, ReorderedOutput) and output.unread:
             order = output.order.index_select(0, order)
             output = output.output
-        self.output: Output = output
-        self.order: Tensor = order
-        self.reorder = reorder
-        self.made: Optional[Dict[str, List[Tensor]]] = None
-
-    def whole(self) -> Dict[str, List[Tensor]]:
-        if self.made is None:
-            # fairseq's function changes this list in place.
-            states = {"encoder_states": list(self.output["encoder_states"])}
-            self.made = self.reorder({**self.output, **states}, self.order)
-        return self.made
-
-    def __getitem__(self, key: str) -> List[Tensor]:
-        return self.whole()[key]
-
-    def copy(self) -> Dict[str, List[Tensor]]:
-        return dict(self.whole())
-
-    def __setitem__(self, key: str, value: List[Tensor]) -> None:
-        self.whole()[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self.whole()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.whole())
-
-    def __len__(self) -> int:
-        return len(self.whole())
+        # Copies, since the caller's dictionary, lists and order may change before this is read.
+        self.output = {key: list(value) for key, value in output.items()}
+        self.order = order.clone()
+        super().__init__(lambda: encoder.reorder_at_once(self.output, self.order))
 
 
 class Memory(NamedTuple):
@@ -103,9 +69,9 @@ def each(count: int, times: int) -> Tensor:
 
 
 def memory_of(encoder_out: Optional[Output]) -> Optional[Memory]:
-    """What there is to attend to in fairseq's encoder output, or in a view of it."""
+    """What there is to attend to in fairseq's encoder output, or in one reordered."""
     sentences: Optional[Tensor] = None
-    if isinstance(encoder_out, ReorderedOutput) and encoder_out.made is None:
+    if isinstance(encoder_out, ReorderedOutput) and encoder_out.unread:
         sentences = encoder_out.order
         encoder_out = encoder_out.output
     if encoder_out is None or not encoder_out["encoder_out"]:

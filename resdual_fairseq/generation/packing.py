@@ -1,182 +1,119 @@
-"""Weights as the library reads them, kept as long as the module they are of is what it was."""
+"""The weights of an encoder or decoder as the compiled library reads them."""
 
-import logging
-from functools import cache
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
-from weakref import WeakKeyDictionary
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq import utils
 from torch import Tensor, nn
 
-from ..model.layers import LAYER_METHODS, classes_are_as_written, members
-from ..native import library
-from ..native.structs import Packed, PackedStack
-from ..residual import EQUATIONS
-from .plain import is_memory, parts_of
-from .support import are_known, is_matrix, is_readable
-
-tell = cache(logging.getLogger(__name__).info)
-kept: "WeakKeyDictionary[nn.Module, Kept]" = WeakKeyDictionary()
-
-STEPS = (1, 61, 127, 251)
-"""Of so many numbers of a matrix one is looked at. They are primes, so that none but their own
-multiples as widths keep them from meeting every column (step_of)."""
-FEW = 2**14
-"""Of fewer numbers none is left out."""
-
-DECISIVE = (
-    *("forward", "training", *LAYER_METHODS, *EQUATIONS),
-    *("eps", "s", "normalized_shape", "activation_fn"),
+from ..checkpoints.int8 import quantize_rows
+from ..model.decoder import ResDualDecoder
+from ..native.schemes import closing_spec, connection_spec
+from ..native.structs import (
+    PackedClosing,
+    PackedConnection,
+    PackedLayer,
+    PackedLinear,
+    PackedStack,
 )
-"""What a module's own attributes may say of the sums that it computes."""
-OF_CLASS: Dict[type, Sequence[str]] = {
-    nn.Linear: ("forward", "training"),
-    FairseqDropout: ("forward", "training", "apply_during_inference"),
-    MultiheadAttention: (
-        *("forward", "training", "num_heads", "head_dim", "scaling", "bias_k"),
-        *("add_zero_attn", "use_xformers", "onnx_trace", "skip_embed_dim_check"),
-    ),
+from ..residual import Residual, Streams
+from .embeddings import PackedEmbedding
+
+ACTIVATIONS: Dict[Any, int] = {
+    utils.get_activation_fn("relu"): 1,
+    utils.get_activation_fn("gelu"): 2,
 }
-"""The same where there are others, or fewer."""
+"""What ``enum activation`` of the library numbers."""
 
 
-def state_of(module: nn.Module) -> Tuple[Any, ...]:
-    """What changes when one of a module's parts or weights does, or a hook comes or goes."""
-    state: List[Any] = []
-    for part in parts_of(module):
-        own = part.__dict__
-        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
-        state.append((type(part), any(hooks) or bool(part._backward_pre_hooks)))
-        for name in OF_CLASS.get(type(part), DECISIVE):
-            value = own.get(name)
-            # A function may refer to the model, which is not to be kept alive.
-            state.append(id(value) if callable(value) else value)
-        for parameter in part._parameters.values():
-            if parameter is not None:
-                state.append(place_of(parameter))
-    return tuple(state)
+def pack(projections: Sequence[nn.Linear], int8: bool) -> PackedLinear:
+    """Projections of one input, joined, in floats or in 8 bits."""
+    weight = torch.cat([projection.weight.detach() for projection in projections])
+    biases = [projection.bias for projection in projections]
+    bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
+    return PackedLinear(quantize_rows(weight) if int8 else weight, bias)
 
 
-def place_of(weight: Tensor) -> Tuple[Any, ...]:
-    """Where numbers lie, and in which version; of what only stands for numbers, which it is."""
-    if not is_memory(weight):
-        return type(weight), id(weight)
-    version = 0 if weight.is_inference() else weight._version
-    place = (weight.data_ptr(), weight.shape, weight.stride())
-    return place, weight.dtype, weight.device, version
+def pack_connection(connection: Residual) -> PackedConnection:
+    spec = connection_spec(connection)
+    assert spec is not None
+    return PackedConnection(connection, spec)
 
 
-def arrays_of(module: nn.Module, prepared: bool) -> Tensor:
-    """Where a module's weights lie, for ``fingerprint``: all of them, or enough of each matrix."""
-    found = [
-        (p.data_ptr(), p.numel(), step_of(p.shape) if prepared else 1)
-        for p in module.parameters()
-        if is_readable(p)
-    ]
-    return torch.tensor(found, dtype=torch.int64).view(-1, 3)
-
-
-def step_of(shape: torch.Size) -> int:
-    """Of how many numbers one is enough to meet every row and every column of a matrix."""
-    columns = shape[-1] if shape else 1
-    rows = shape.numel() // max(1, columns)
-    if shape.numel() < FEW:
-        return 1
-    return max(
-        step for step in STEPS if step <= min(rows, columns) and (columns % step or step == 1)
-    )
-
-
-class Kept(NamedTuple):
-    """What was made of a module, and of which state of it.
-
-    fairseq's optimizers change weights through ``.data``, which no version tells: hence
-    ``content``, the checksum of the numbers in ``arrays``: of all, until the model is prepared for
-    inference, after which fairseq refuses to train it. Then some are enough that changed rows and
-    columns do not escape, for reading all would be a good part of one sentence's time.
-    """
-
-    state: Any
-    arrays: Tensor
-    content: int
-    value: Any
-
-
-def while_unchanged(
-    module: nn.Module, stack: Any, make: Callable[[nn.Module], Any], begins: bool = False
-) -> Any:
-    """What ``make`` made of a module, made again when the module is not what it was.
+class Packed:
+    """A stack's weights. Copies share it, since it is only read; a pickle leaves it out.
 
     Args:
-        module: layers or a projection.
-        stack: that it belongs to.
-        make: what is to be done with the module.
-        begins: whether a search does, which is when weights are looked at, too.
+        stack: one that :func:`support.unsupported_by_library` has nothing against.
+        int8: in 8 bits.
     """
-    state = (together(stack), state_of(module))
-    known = kept.get(module)
-    if known is None or known.state != state or (begins and has_other_weights(known)):
-        arrays = arrays_of(module, stack.prepared)
-        known = kept[module] = Kept(state, arrays, library.fingerprint(arrays), make(module))
-    return known.value
+
+    def __init__(self, stack: Any, int8: bool) -> None:
+        layers = list(stack.layers.children())
+        self.around_stack: Residual = stack.layer_norm
+        heads, activation = layers[0].self_attn.num_heads, ACTIVATIONS[layers[0].activation_fn]
+        self.stack = PackedStack([pack_layer(one, int8) for one in layers], heads, activation)
+
+    def initial_streams(self, x: Tensor) -> Streams:
+        """The streams that begin with x, of one shape that ends in C, to be changed in place."""
+        x, d = self.around_stack.init_streams(x)
+        x = x.clone(memory_format=torch.contiguous_format)
+        return x, None if d is None else d.clone(memory_format=torch.contiguous_format)
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> "Packed":
+        return self
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(None), ()
 
 
-def together(stack: Any) -> int:
-    """``Packed``'s argument of this name for the weights of a stack."""
-    return library.together() if stack.int8 else 0
-
-
-def has_other_weights(known: Kept) -> bool:
-    """Whether the numbers are others in a module whose state is as it was.
-
-    Only then do its arrays lie where they lay: those of another state may be gone.
-    """
-    return bool(known.content != library.fingerprint(known.arrays))
-
-
-def look_again(projection: Optional[nn.Module], stack: Any) -> None:
-    """Drop what was made of a projection that is not what it was; called as a search begins."""
-    known = None if projection is None else kept.get(projection)
-    if known is not None and (
-        known.state != (together(stack), state_of(projection)) or has_other_weights(known)
-    ):
-        kept.pop(projection, None)  # which another thread may have done
-
-
-def forget(stack: Any) -> None:
-    """Drop what was made of a stack that is going to be trained."""
-    kept.pop(stack.layers, None)
-    if getattr(stack, "output_projection", None) is not None:
-        kept.pop(stack.output_projection, None)
-
-
-def packed_stack(stack: Any) -> Optional[PackedStack]:
-    """The weights of a stack's layers, or None where one is not what the library computes.
+class PackedDecoder(Packed):
+    """A decoder's weights, with those around its stack.
 
     Args:
-        stack: a ``ResDualEncoder`` or ``ResDualDecoder``.
+        decoder: as above.
+        int8: as above.
+        embeds: whether its embeddings are sums, and nothing else.
+        projects: whether its output projection is a matrix, and nothing else.
+
+    Attributes:
+        memory: what makes keys, then values, of the encoder's output, layer by layer.
+        closing: the connection around the stack.
+        embedding: of tokens and positions, or None.
+        projection: the output projection, or None.
     """
 
-    def make(layers: Any) -> Optional[PackedStack]:
-        found = members(layers)
-        if are_known(found):
-            return PackedStack(found, together(stack))
-        tell(
-            f"a {type(stack).__name__} runs in torch: the compiled library does not know all "
-            "of its layers (their options, sizes or dtypes, hooks, or parts that were replaced)"
-        )
-        return None
+    def __init__(self, decoder: ResDualDecoder, int8: bool, embeds: bool, projects: bool) -> None:
+        super().__init__(decoder, int8)
+        cross = [layer.encoder_attn for layer in decoder.layers.children()]
+        self.memory: List[PackedLinear] = [
+            pack([projection], int8)
+            for attention in cross
+            if attention is not None
+            for projection in (attention.k_proj, attention.v_proj)
+        ]
+        spec = closing_spec(decoder.layer_norm)
+        assert spec is not None
+        self.closing = PackedClosing(decoder.layer_norm, spec)
+        self.embedding = PackedEmbedding(decoder) if embeds else None
+        self.projection: Optional[PackedLinear] = None
+        if projects:
+            self.projection = pack([decoder.output_projection], int8)
 
-    if not classes_are_as_written():
-        return None
-    return while_unchanged(stack.layers, stack, make, begins=True)
 
-
-def packed_projection(projection: nn.Module, stack: Any) -> Optional[Packed]:
-    """The weights of an output projection, or None where it is more than a matrix."""
-
-    def make(found: Any) -> Optional[Packed]:
-        return Packed(found, together=together(stack)) if is_matrix(found) else None
-
-    return while_unchanged(projection, stack, make)
+def pack_layer(layer: Any, int8: bool) -> PackedLayer:
+    """An encoder or decoder layer's parts, by their names in ``struct layer``."""
+    own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
+    parts: Dict[str, Any] = {
+        "qkv": pack([own.q_proj, own.k_proj, own.v_proj], int8),
+        "attention_out": pack([own.out_proj], int8),
+        "up": pack([layer.fc1], int8),
+        "down": pack([layer.fc2], int8),
+        "attention": pack_connection(layer.self_attn_layer_norm),
+        "feed_forward": pack_connection(layer.final_layer_norm),
+    }
+    if cross is not None:
+        parts["query"] = pack([cross.q_proj], int8)
+        parts["memory_out"] = pack([cross.out_proj], int8)
+        parts["memory"] = pack_connection(layer.encoder_attn_layer_norm)
+    return parts

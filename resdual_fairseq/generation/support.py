@@ -1,139 +1,214 @@
-"""Where the compiled library may compute in a model's place."""
+"""Whether steps of a whole stack, in torch or in the compiled library, may stand for its layers.
 
-from typing import Any, Sequence, Tuple
+Users hang hooks on modules, replace their methods and parts, or inherit from their classes. A stack
+is looked at once: when fairseq prepares its model for inference, or as a search begins in a model
+that was not prepared.
+"""
+
+import functools
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from fairseq.modules import (
+    FairseqDropout,
+    LearnedPositionalEmbedding,
+    MultiheadAttention,
+    SinusoidalPositionalEmbedding,
+)
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
-from ..model.layers import is_as_written
+from ..compat import has_hooks
+from ..model.layers import ResDualDecoderLayer, ResDualEncoderLayer
 from ..native import library
-from ..native.structs import ACTIVATIONS
-from ..residual import EQUATIONS, PostLN, PreLN, ResiDual
-from .plain import has_global_hooks, is_memory, is_plainly_called, is_transformed, parts_of
+from ..native.schemes import closing_spec, connection_spec
+from ..residual import RESIDUALS, Residual
+from .packing import ACTIVATIONS
 
-KNOWN = (PostLN, PreLN, ResiDual)
 NORMFORMERS = ("c_attn", "attn_ln", "ffn_layernorm", "w_resid")
 """What fairseq's decoder layers may have besides."""
 
 
-def usable(like: Tensor) -> bool:
-    """Whether the library is there, and made for tensors like this one, here and now."""
+def methods(kind: type) -> List[Callable[..., Any]]:
+    """A class's methods, without those of torch's own base class."""
+    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
+    return [value for base in bases for value in vars(base).values() if callable(value)]
+
+
+METHODS = {
+    kind: methods(kind)
+    for kind in (
+        *(ResDualEncoderLayer, ResDualDecoderLayer, *RESIDUALS.values()),
+        *(MultiheadAttention, FairseqDropout, nn.Linear, nn.LayerNorm),
+        *(nn.Embedding, SinusoidalPositionalEmbedding, LearnedPositionalEmbedding),
+    )
+}
+"""The classes that a stack consists of, and their methods when this package was imported."""
+
+
+def unsupported(stack: Any) -> Optional[str]:
+    """Why steps of the whole stack may not stand for its layers; None where they may.
+
+    Args:
+        stack: a ``ResDualEncoder`` or ``ResDualDecoder``.
+    """
+    layers = list(stack.layers.children())
+    if not layers:
+        return "it has no layers"
+    if getattr(stack, "cross_self_attention", False):
+        return "its self-attention looks at the encoder, too (--cross-self-attention)"
+    reasons = (reason for name, part in parts_of(stack) for reason in changes(name, part))
+    found = next(reasons, None)
+    if found is not None:
+        return found
+    if any(getattr(layer, name, None) is not None for layer in layers for name in NORMFORMERS):
+        return "its layers have NormFormer's norms or weights (--scale-attn and the like)"
+    if len({sizes(layer) for layer in layers}) > 1:
+        return "its layers differ in size, activation or attention"
+    if layers[0].fc1.weight.dtype == torch.float64:
+        return "its weights are float64, in which fairseq's attention rounds to float32"
+    return None
+
+
+def parts_of(stack: Any) -> Iterator[Tuple[str, nn.Module]]:
+    """The modules that compute in a stack, by name; what is inside a connection is its own."""
+    yield "layer_norm", stack.layer_norm
+    for index, layer in enumerate(stack.layers.children()):
+        for name, part in layer.named_modules(prefix=f"layers.{index}"):
+            if not any(
+                isinstance(layer.get_submodule(parent), Residual)
+                for parent in parents_of(name.partition(".")[2].partition(".")[2])
+            ):
+                yield name, part
+
+
+def parents_of(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts)))
+
+
+def changes(name: str, part: Any) -> Iterator[str]:
+    """In what a module differs from what its class says, in evaluation."""
+    kind = type(part)
+    if kind not in METHODS and not isinstance(part, Residual):
+        yield f"{name} is a {kind.__name__}"
+    elif methods(kind) != METHODS.get(kind, methods(kind)):
+        yield f"a method of {kind.__name__} was replaced"
+    elif has_hooks(part):
+        yield f"{name} has hooks"
+    elif any(callable(getattr(kind, key, None)) for key in vars(part)) and not is_wrapped(part):
+        yield f"a method of {name} was replaced"
+    elif part.training:
+        yield f"{name} is in training mode"
+    elif kind is FairseqDropout and part.apply_during_inference:
+        yield f"{name} drops out in inference (--retain-dropout)"
+    elif kind is MultiheadAttention and not is_ordinary(part):
+        yield f"{name} does more than attention"
+
+
+def is_wrapped(layer: Any) -> bool:
+    """Whether a layer's forward is fairseq's activation checkpointing of its class's."""
+    forward = vars(layer).get("forward")
     return (
-        library.loaded() is not None
-        and type(like) in (Tensor, nn.Parameter)  # none that only stands for one, as in an export
-        and like.dtype == torch.float32
-        and like.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not has_global_hooks()
-        and not is_transformed()
+        isinstance(forward, functools.partial)
+        and forward.func.__module__ == checkpoint_wrapper.__module__
+        and getattr(forward.args[0], "__func__", None) is type(layer).forward
     )
 
 
-def is_readable(tensor: Tensor) -> bool:
-    """Whether these are numbers in memory, as the library reads them."""
+def is_ordinary(attention: MultiheadAttention) -> bool:
+    """Whether logits are scaled as usual, no keys are added, and projections have biases."""
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
     return (
-        is_memory(tensor)
-        and tensor.dtype == torch.float32
-        and tensor.device.type == "cpu"
-        and tensor.is_contiguous()
-        and tensor.untyped_storage().size() >= 4 * tensor.numel()
+        attention.bias_k is None
+        and not attention.add_zero_attn
+        and not attention.use_xformers
+        and not attention.onnx_trace
+        and not attention.skip_embed_dim_check
+        and attention.scaling == attention.head_dim**-0.5
+        and all(projection.bias is not None for projection in projections)
     )
-
-
-def is_matrix(projection: Any) -> bool:
-    """Whether a projection is a matrix, with a bias or without, in which nothing misfits."""
-    if type(projection) is not nn.Linear or not is_plainly_called(projection):
-        return False
-    weight, bias = (projection._parameters.get(name) for name in ("weight", "bias"))
-    return (
-        weight is not None
-        and is_readable(weight)
-        and weight.dim() == 2
-        and (
-            (bias is None and projection.bias is None)
-            or (bias is not None and is_readable(bias) and bias.shape == weight.shape[:1])
-        )
-    )
-
-
-def are_known(layers: Sequence[Any]) -> bool:
-    """Whether the library computes what each of a stack's layers does, and all are of one size."""
-    return all(map(is_known_layer, layers)) and len(set(map(sizes, layers))) == 1
 
 
 def sizes(layer: Any) -> Tuple[Any, ...]:
     """What has to be equal in all layers, the shapes of their weights among it."""
     shapes = sorted((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
-    heads = layer.self_attn.num_heads
-    return (type(layer), layer.embed_dim, heads, layer.activation_fn, *shapes)
+    return (layer.activation_fn, *heads_of(layer), *shapes)
 
 
-def is_known_layer(layer: Any) -> bool:
+def heads_of(layer: Any) -> Sequence[int]:
+    attention = (layer.self_attn, getattr(layer, "encoder_attn", None))
+    return [module.num_heads for module in attention if module is not None]
+
+
+def unsupported_by_library(stack: Any) -> Optional[str]:
+    """Why the compiled library does not compute what a stack does; None where it does.
+
+    Args:
+        stack: one that :func:`unsupported` has nothing against.
+    """
+    layers = list(stack.layers.children())
+    if library.loaded() is None:
+        return "there is no compiled library in use"
+    if layers[0].activation_fn not in ACTIVATIONS:
+        return "its activation is neither relu nor gelu"
+    connections = [part for _, part in parts_of(stack) if isinstance(part, Residual)]
+    if closing_spec(stack.layer_norm) is None or None in map(connection_spec, connections):
+        return f"the library has no form of {type(stack.layer_norm).__name__}"
+    for name, weight in stack.named_parameters():
+        reason = unreadable(weight)
+        if reason is not None:
+            return f"{name} {reason}"
+    return None if all(map(fits, layers)) else "its weights have other shapes than its widths say"
+
+
+def only_adds(decoder: Any) -> bool:
+    """Whether tokens' and positions' embeddings are summed and nothing else is done to them."""
+    names = ("embed_tokens", "embed_positions", "dropout_module")
+    parts = [(name, getattr(decoder, name)) for name in names]
+    more = (decoder.quant_noise, decoder.project_in_dim, decoder.layernorm_embedding)
     return (
-        is_as_written(layer)
-        and all(getattr(layer, name, None) is None for name in NORMFORMERS)
-        and layer.activation_fn in ACTIVATIONS
-        and all(map(is_known, norms_of(layer)))
-        and owns_its_weights(layer)
-        # Torch is to meet what is not finite: of a unit that is 0, or of padding, the library reads
-        # no weights.
-        and all(is_readable(p) and bool(p.isfinite().all()) for p in layer.parameters())
-        and fits(layer)
+        isinstance(decoder.embed_scale, (int, float))
+        and all(part is None for part in more)
+        and not any(next(changes(*part), None) for part in parts if part[1] is not None)
+        and all(getattr(part, "max_norm", None) is None for _, part in parts)
     )
 
 
-def norms_of(layer: Any) -> Sequence[Any]:
-    norms = [layer.self_attn_layer_norm, layer.final_layer_norm]
-    has_cross = getattr(layer, "encoder_attn", None) is not None
-    return [*norms, layer.encoder_attn_layer_norm] if has_cross else norms
+def only_projects(decoder: Any) -> bool:
+    """Whether the output projection is a matrix and nothing else."""
+    projection = decoder.output_projection
+    return type(projection) is nn.Linear and next(changes("", projection), None) is None
 
 
-def is_known(connection: Any) -> bool:
-    """Whether a residual connection does what its class says, and the library knows the class."""
-    return (
-        type(connection) in KNOWN
-        and is_plainly_called(connection)
-        and not any(name in connection.__dict__ for name in EQUATIONS)
-    )
-
-
-def owns_its_weights(layer: Any) -> bool:
-    """Whether all weights and biases are parameters, which tell when they change."""
-    return all(
-        part._parameters.get(name) is not None
-        for part in parts_of(layer)
-        if isinstance(part, (nn.Linear, nn.LayerNorm))
-        for name in ("weight", "bias")
-    )
+def unreadable(tensor: Tensor) -> Optional[str]:
+    """Why these are no numbers in memory that the library reads, in words."""
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided:
+        return "is no ordinary strided tensor"
+    if tensor.device.type != "cpu":
+        return f"is on {tensor.device}"
+    if tensor.dtype != torch.float32:
+        return f"is {str(tensor.dtype).rpartition('.')[2]}"
+    # Kernels skip zero inputs, so 0 * inf would not be NaN.
+    return None if bool(tensor.isfinite().all()) else "is not finite"
 
 
 def fits(layer: Any) -> bool:
-    """Whether the weights have the shapes by which the library reads them."""
-    width, inner, own = layer.embed_dim, layer.fc1.weight.size(0), layer.self_attn
-    cross, square = getattr(layer, "encoder_attn", None), (width, width)
-    shapes = [(part, square) for part in (own.q_proj, own.k_proj, own.v_proj, own.out_proj)]
-    shapes += [(layer.fc1, (inner, width)), (layer.fc2, (width, inner))]
+    """Whether a layer's weights have the shapes by which the library reads them."""
+    own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
+    width, inner = own.embed_dim, layer.fc1.out_features
+    square: Tuple[int, ...] = (width, width)
+    norm: Tuple[int, ...] = (width,)
+    shapes = [(part.weight, square) for part in (own.q_proj, own.k_proj, own.v_proj, own.out_proj)]
+    shapes += [(layer.fc1.weight, (inner, width)), (layer.fc2.weight, (width, inner))]
+    shapes += [(layer.fc1.bias, (inner,)), (layer.fc2.bias, norm)]
+    shapes += [(part.weight, norm) for part in (layer.self_attn_layer_norm, layer.final_layer_norm)]
     if cross is not None:
-        of_memory = (width, cross.k_proj.weight.size(1))
-        shapes += [(cross.q_proj, square), (cross.out_proj, square)]
-        shapes += [(cross.k_proj, of_memory), (cross.v_proj, of_memory)]
+        of_memory = (width, cross.k_proj.in_features)
+        shapes += [(cross.q_proj.weight, square), (cross.out_proj.weight, square)]
+        shapes += [(cross.k_proj.weight, of_memory), (cross.v_proj.weight, of_memory)]
     return (
         width % own.num_heads == 0
         and (cross is None or cross.num_heads == own.num_heads)
-        and all(part.weight.shape == shape for part, shape in shapes)
-        and all(part.bias.shape == shape[:1] for part, shape in shapes)
-        and all(is_as_wide(norm, width) for norm in norms_of(layer))
-    )
-
-
-def is_as_wide(norm: Any, width: int) -> bool:
-    """Whether a layer norm is of so many numbers, and has its weights."""
-    return (
-        norm.weight is not None
-        and norm.bias is not None
-        and tuple(norm.normalized_shape) == (width,)
-        and norm.weight.shape == norm.bias.shape == (width,)
+        and all(tuple(weight.shape) == shape for weight, shape in shapes)
     )

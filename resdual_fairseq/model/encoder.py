@@ -1,33 +1,28 @@
 """The encoder's stack over two streams; all around the stack is fairseq's."""
 
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerConfig, TransformerEncoderBase
 from torch import Tensor, nn
 
-from .. import native
-from ..checkpoints.state_dicts import ClosingNormUpgrade
-from ..generation.encoder_output import ReorderedOutput
-from ..options import residual_options
 from ..residual import build_residual
-from ..training.divergence import SkipsDetectorsHook
 from .layers import ENCODER_BLOCKS, ResDualEncoderLayer
-from .stack import ForgetsPackedWeights, hideable, name_dropouts, wrap_layer
+from .stack import EncoderStack, key_padding_mask, name_dropouts, residual_options, wrap_layer
 
 
-class ResDualEncoder(
-    ForgetsPackedWeights, SkipsDetectorsHook, ClosingNormUpgrade, TransformerEncoderBase
-):
+class ResDualEncoder(EncoderStack, TransformerEncoderBase):
     """A stack of encoder layers over two streams.
 
-    ``layer_norm`` is the residual connection around the stack: it opens and closes the streams.
+    ``layer_norm`` is the residual connection around the stack.
     """
 
-    def __init__(self, cfg: TransformerConfig, dictionary: Any, embed_tokens: nn.Module) -> None:
+    def __init__(
+        self, cfg: TransformerConfig, dictionary: Dictionary, embed_tokens: nn.Module
+    ) -> None:
         self.residual_options = residual_options(cfg)
         self.layers_built = 0
-        self.int8 = False  # whether searches are to compute with weights of 8 bits
         super().__init__(cfg, dictionary, embed_tokens)
         blocks = ENCODER_BLOCKS * cfg.encoder.layers
         self.layer_norm = build_residual(
@@ -37,9 +32,8 @@ class ResDualEncoder(
 
     def build_encoder_layer(self, cfg: TransformerConfig) -> nn.Module:
         layer = ResDualEncoderLayer(cfg, self.residual_options, self.layers_built)
-        name_dropouts(layer, "TransformerEncoderLayerBase")
         self.layers_built += 1
-        return wrap_layer(cfg, layer)
+        return wrap_layer(cfg, layer, "TransformerEncoderLayerBase")
 
     def forward_scriptable(
         self,
@@ -62,31 +56,19 @@ class ResDualEncoder(
             ``src_lengths`` (B x 1).
         """
         padding = src_tokens.eq(self.padding_idx)
-        hidden = hideable(padding)
         x, embedding = self.forward_embedding(src_tokens, token_embeddings)
         mask: Optional[Tensor] = None
-        if bool(padding.any()):
-            mask = hidden
+        # Without a mask, torch's fused attention on a CPU makes NaN 0.
+        if bool(padding.any()) or x.device.type == "cpu":
+            mask = key_padding_mask(padding)
             x = x * (1 - padding.unsqueeze(-1).type_as(x))
 
-        x = x.transpose(0, 1)
-        states: List[Tensor] = [x] if return_all_hiddens else []
-        y: Optional[Tensor] = None
-        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
-            if not return_all_hiddens:
-                y = native.encoded(self, x, mask)
-        if y is None:
-            x, d = self.layer_norm.start(x)
-            for layer in self.layers:
-                x, d = layer(x, d, mask)
-                if return_all_hiddens:
-                    states.append(x)
-            y = self.layer_norm.close(x, d)
+        y, states = self.run_layers(x.transpose(0, 1), mask, return_all_hiddens)
         lengths = src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32)
         nothing: List[Tensor] = []
         return {
             "encoder_out": [y],
-            "encoder_padding_mask": [hidden],
+            "encoder_padding_mask": [key_padding_mask(padding)],
             "encoder_embedding": [embedding],
             "encoder_states": states,
             "fc_results": nothing,
@@ -94,13 +76,13 @@ class ResDualEncoder(
             "src_lengths": [lengths.reshape(-1, 1).contiguous()],
         }
 
-    reorder_at_once = TransformerEncoderBase.reorder_encoder_out
-
-    @torch.jit.export
-    def reorder_encoder_out(
-        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
-    ) -> Dict[str, List[Tensor]]:
-        """As fairseq's, but nothing is copied before somebody reads it (``ReorderedOutput``)."""
-        if not torch.jit.is_scripting():
-            return ReorderedOutput(encoder_out, new_order, self.reorder_at_once)  # type: ignore
-        return self.reorder_at_once(encoder_out, new_order)
+    def run_layers(
+        self, x: Tensor, mask: Optional[Tensor], return_all_hiddens: bool
+    ) -> Tuple[Tensor, List[Tensor]]:
+        """All blocks: the output y of x_1, T x B x C; x_1 and x after every layer if asked for."""
+        states = [x]
+        x, d = self.layer_norm.init_streams(x)
+        for layer in self.layers:
+            x, d = layer(x, d, mask)
+            states.append(x)
+        return self.layer_norm.stack_output(x, d), states if return_all_hiddens else []

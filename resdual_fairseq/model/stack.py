@@ -1,18 +1,43 @@
 """What the encoder's stack and the decoder's have in common."""
 
-from typing import Any
+import logging
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any, Callable, Dict
 
+import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerConfig
 from fairseq.modules import FairseqDropout
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from .. import native
+from ..residual import Residual, ResidualOptions, build_residual
+
+logger = logging.getLogger(__name__)
 
 
-def wrap_layer(cfg: TransformerConfig, layer: nn.Module) -> nn.Module:
-    """Activation checkpointing and FSDP around one layer, as fairseq's stacks do it."""
+def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> ResidualOptions:
+    """What residual.py needs to know, out of a model's config."""
+    return ResidualOptions(
+        kind=cfg.residual,
+        scale=cfg.residual_scale,
+        alpha=cfg.residual_alpha,
+        final_norm=final_norm,
+        fp32=cfg.residual_fp32,
+    )
+
+
+def wrap_layer(cfg: TransformerConfig, layer: nn.Module, host_name: str) -> nn.Module:
+    """Activation checkpointing and FSDP around one layer, as fairseq's stacks do it.
+
+    Args:
+        cfg: fairseq's ``TransformerConfig``.
+        layer: the layer.
+        host_name: fairseq's class in its place (:func:`name_dropouts`).
+    """
+    name_dropouts(layer, host_name)
     if cfg.checkpoint_activations:
         layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
     return fsdp_wrap(
@@ -27,27 +52,59 @@ def name_dropouts(module: nn.Module, host_name: str) -> None:
             child.module_name = host_name
 
 
-def hideable(padding: Tensor) -> Tensor:
-    """The padding that attention may be kept from (B x T): none in rows that hold nothing else.
+def key_padding_mask(padding: Tensor) -> Tensor:
+    """The padding that attention is kept from (B x T): none in rows that hold nothing else.
 
     A softmax over nothing is NaN, whose gradient would reach every weight.
     """
     return padding & ~padding.all(dim=1, keepdim=True)
 
 
-class ForgetsPackedWeights:
-    """A stack that lets go of its packed weights and its 8 bits, once it is to be trained."""
+class Stack:
+    """A stack that loads weights with and without LN_out; comes before fairseq's stack class.
 
-    prepared = False
-    """Whether fairseq has made the model ready for inference, and refuses to train it."""
+    ``layer_norm`` is the connection around the stack.
+    """
 
-    def make_generation_fast_(self: Any, **options: Any) -> None:
-        """Called by fairseq's ``prepare_for_inference_``."""
-        self.prepared = True
-        native.forget(self)
+    def upgrade_state_dict_named(self: Any, state_dict: Dict[str, Tensor], name: str) -> Any:
+        around_stack = self.layer_norm
+        fill_closing_norm(state_dict, name, around_stack)
+        state_dict = super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
+        if self.layer_norm is None:  # fairseq dropped it: weights older than its closing norm
+            width, blocks = around_stack.normalized_shape[0], around_stack.blocks
+            options = replace(self.residual_options, final_norm=False)
+            self.layer_norm = build_residual(options, width, blocks, blocks + 1)
+        return state_dict
 
-    def train(self: Any, mode: bool = True) -> Any:
-        if mode:
-            native.forget(self)
-            self.int8 = False
-        return super().train(mode)  # type: ignore[misc]
+
+class EncoderStack(Stack):
+    """A stack whose output is a dictionary of lists."""
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Nothing: torch would look in the output for a tensor, and fail.
+
+        fairseq's ``NanDetector`` calls this for every module; those inside do as it asks.
+        """
+        return RemovableHandle(OrderedDict())
+
+
+def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) -> None:
+    """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
+
+    Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
+
+    Args:
+        state_dict: the whole model's, changed in place.
+        name: the stack's prefix, ``encoder`` or ``decoder``.
+        norm: the connection around the stack.
+    """
+    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
+        return
+    key = f"{name}.layer_norm"
+    if f"{key}.weight" not in state_dict:
+        state_dict[f"{key}.weight"] = torch.ones_like(norm.weight)
+        state_dict[f"{key}.bias"] = torch.zeros_like(norm.bias)
+        logger.info(
+            f"the checkpoint has no {key}, the closing norm of the {name}: it starts at identity"
+        )
+    state_dict[f"{name}.version"] = torch.Tensor([3])

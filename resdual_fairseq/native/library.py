@@ -8,8 +8,8 @@ import ctypes
 import importlib.machinery
 import logging
 import os
+import re
 import sys
-from ctypes import POINTER, byref, c_float, c_long, c_size_t, c_uint, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any, Iterator, Optional, Tuple
@@ -18,57 +18,45 @@ import torch
 from torch import Tensor
 
 from .sources import checksum
-from .structs import Linear, PackedStack, Search, Source, Stack
 
 logger = logging.getLogger(__name__)
 
-MOST = 2
-"""The newest kind of processor that the library has products for (library.c)."""
-FEW_ROWS = 16
-"""Fewer rows than this are not worth a thread of their own."""
-FEW_NUMBERS = 2**16
-"""Nor are fewer numbers that are only compared."""
-PARTIAL = 64
-"""Of fewer numbers for each that is wanted, torch's topk makes no partial sort."""
+CSRC = Path(__file__).parent / "csrc"
+NEWEST_ISA = 2
+"""The newest instruction set that the library has kernels for (library.c)."""
+MIN_ROWS_PER_THREAD = 16
 OFF = ("0", "off", "false", "no")
 """What the user's RESDUAL_NATIVE may say to leave the library unused."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MEGABYTE = 2**20
 
+CData = Any
+"""What cffi gives: a structure, a pointer or a library."""
+
 
 @cache
-def load() -> Optional[Any]:
-    """The library with its functions' types, or None where there is none of these sources."""
-    library = next(filter(None, map(opened, places())), None)
+def interface() -> CData:
+    """cffi with what resdual.h declares."""
+    from cffi import FFI  # a training loads nothing that only generation needs
+
+    ffi = FFI()
+    header = (CSRC / "resdual.h").read_text(encoding="utf-8")
+    ffi.cdef(re.sub(r"^#(?!define \w+ \d).*$", "", header, flags=re.MULTILINE))
+    return ffi
+
+
+@cache
+def load() -> CData:
+    """The library, or None where there is none of these sources."""
+    library = next(filter(None, map(open_library, places())), None)
     if library is None:
         logger.info(
             "generation runs in torch: there is no compiled library of this version; for more "
             "speed, install resdual_fairseq with pip where there is a C compiler"
         )
         return None
-    logger.info("generation on a CPU runs in a compiled library where it knows the model")
     keep_freed_memory()
-    library.resdual_use(MOST)
-    shared = (c_void_p, c_void_p, c_void_p, c_size_t, c_long)
-    library.resdual_decode.argtypes = (POINTER(Stack), POINTER(Search), *shared)
-    library.resdual_encode.argtypes = (POINTER(Stack), POINTER(Source), *shared)
-    library.resdual_linear.argtypes = (POINTER(Linear), c_void_p, c_long, *shared[1:])
-    library.resdual_linear_scratch.argtypes = (POINTER(Linear),)
-    library.resdual_linear_scratch.restype = c_size_t
-    library.resdual_scratch.argtypes = (POINTER(Stack), c_long, c_long)
-    library.resdual_scratch.restype = c_size_t
-    library.resdual_fingerprint.argtypes = (c_void_p, c_long, c_long)
-    library.resdual_fingerprint.restype = c_uint64
-    rows = (c_void_p, c_long, c_long)
-    library.resdual_log_softmax.argtypes = (*rows, c_void_p, c_long)
-    library.resdual_greatest.argtypes = (*rows, c_long, c_void_p, c_void_p, c_long)
-    library.resdual_embed.argtypes = (
-        *(c_void_p, c_long, c_long, c_float, c_void_p),
-        *(c_void_p, c_long, c_long, c_long, c_void_p),
-    )
-    library.resdual_embed.restype = c_long
-    for name in ("decode", "encode", "linear"):
-        getattr(library, f"resdual_{name}").restype = None
+    library.resdual_set_isa(NEWEST_ISA)
     return library
 
 
@@ -81,23 +69,21 @@ def places() -> Iterator[Path]:
                 yield folder / f"_library{suffix}"
 
 
-def opened(path: Path) -> Optional[Any]:
+def open_library(path: Path) -> CData:
     """The library there, or None if it is of other sources or cannot be loaded."""
     try:
-        library = ctypes.CDLL(str(path))
-        built_from = library.resdual_sources
+        library = interface().dlopen(str(path))
+        built_from = library.resdual_sources()
     except (OSError, AttributeError) as error:
         logger.warning(f"{path} cannot be loaded: {error}; install resdual_fairseq again with pip")
         return None
-    built_from.restype = c_uint
-    return library if built_from() == checksum(Path(__file__).parent / "csrc") else None
+    return library if built_from == checksum(CSRC) else None
 
 
 def keep_freed_memory() -> None:
     """Let glibc keep up to 256 MB that a step frees for the next, unless MALLOC_ variables say how.
 
-    It hands large arrays back to the system, and pages that come anew cost more than many a sum
-    that is put there.
+    It hands large arrays back to the system, whose pages come anew at a price.
     """
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -106,65 +92,86 @@ def keep_freed_memory() -> None:
             mallopt(M_TRIM_THRESHOLD, 256 * MEGABYTE)
 
 
-def loaded() -> Optional[Any]:
+def loaded() -> CData:
     """The library, or None where there is none or it is not to be used."""
     return None if os.environ.get("RESDUAL_NATIVE") in OFF else load()
 
 
-def together() -> int:
-    """How many inputs lie together where weights are codes, for the kind of processor in use."""
-    lib = load()
-    assert lib is not None
-    return int(lib.resdual_together())
+def pointer(tensor: Optional[Tensor]) -> CData:
+    """The address of a tensor's numbers, or NULL. The caller keeps the tensor."""
+    if tensor is None:
+        return interface().NULL
+    return interface().cast("void *", tensor.data_ptr())
+
+
+def k_group() -> int:
+    """How many inputs lie together where weights have 8 bits, for the instruction set in use."""
+    return int(load().resdual_k_group())
 
 
 def threads_for(rows: int) -> int:
     """How many of torch's threads share so many rows."""
-    return max(1, min(torch.get_num_threads(), rows // FEW_ROWS))
+    return max(1, min(torch.get_num_threads(), rows // MIN_ROWS_PER_THREAD))
 
 
-def room(size: int, threads: int) -> Tensor:
+def workspace(size: int, threads: int) -> Tensor:
     """Scratch for calls of so many threads, each with at least ``size`` bytes."""
     return torch.empty(threads, -(-size // 64) * 64, dtype=torch.uint8)
 
 
-def decode(packed: PackedStack, search: Search, x: Tensor, d: Optional[Tensor]) -> None:
-    """One token through a decoder's stack: x, rows x C, becomes its output, and d is lost."""
+def decode(stack: CData, search: CData, x: Tensor, d: Optional[Tensor]) -> None:
+    """One token through a decoder's stack.
+
+    Args:
+        stack: ``struct stack *``.
+        search: ``struct search *``.
+        x: rows x C, becomes the stack's output.
+        d: rows x C, or None; is lost.
+    """
     lib = load()
-    assert lib is not None
     threads = threads_for(search.rows)
     rows, longest = -(-search.rows // threads), max(search.steps, search.memory_length)
-    scratch = room(lib.resdual_scratch(byref(packed.structure), rows, longest), threads)
+    work = workspace(lib.resdual_scratch(stack, rows, longest), threads)
     lib.resdual_decode(
-        byref(packed.structure), byref(search), x.data_ptr(), address(d),
-        scratch.data_ptr(), scratch.size(1), threads,
+        stack, search, pointer(x), pointer(d), pointer(work), work.size(1), threads
     )  # fmt: skip
 
 
-def encode(packed: PackedStack, source: Source, x: Tensor, d: Optional[Tensor]) -> None:
-    """A batch through an encoder's stack; x and d, B x T x C, are changed in place."""
+def encode(stack: CData, padding: Optional[Tensor], x: Tensor, d: Optional[Tensor]) -> None:
+    """A batch through an encoder's layers.
+
+    Args:
+        stack: ``struct stack *``.
+        padding: B x T, True where attention is kept from, or None.
+        x: B x T x C, changed in place.
+        d: B x T x C, changed in place, or None.
+    """
     lib = load()
-    assert lib is not None
-    threads = min(source.sentences, threads_for(source.sentences * source.length))
-    rows = -(-source.sentences // threads) * source.length
-    scratch = room(lib.resdual_scratch(byref(packed.structure), rows, source.length), threads)
+    sentences, length, _ = x.shape
+    source = interface().new("struct source *", (pointer(padding), sentences, length))
+    threads = max(1, min(sentences, threads_for(sentences * length)))
+    rows = -(-sentences // threads) * length
+    work = workspace(lib.resdual_scratch(stack, rows, length), threads)
     lib.resdual_encode(
-        byref(packed.structure), byref(source), x.data_ptr(), address(d),
-        scratch.data_ptr(), scratch.size(1), threads,
+        stack, source, pointer(x), pointer(d), pointer(work), work.size(1), threads
     )  # fmt: skip
 
 
-def linear(structure: Linear, x: Tensor, out: Tensor) -> Tensor:
-    """The product of a packed projection with x, rows x inputs, in ``out``, rows x outputs."""
+def linear(projection: CData, x: Tensor, out: Tensor) -> Tensor:
+    """The product of a packed projection with x, rows x inputs, in ``out``, rows x outputs.
+
+    Args:
+        projection: ``struct linear *``.
+        x: float32, contiguous.
+        out: float32, contiguous.
+    """
     lib = load()
-    assert lib is not None
-    assert x.is_contiguous() and x.dtype == torch.float32 and x.size(1) == structure.inputs
+    assert x.is_contiguous() and x.dtype == torch.float32 and x.size(1) == projection.inputs
     rows = x.size(0)
     threads = threads_for(rows)
-    scratch = room(lib.resdual_linear_scratch(byref(structure)), threads)
+    work = workspace(lib.resdual_linear_scratch(projection), threads)
     lib.resdual_linear(
-        byref(structure), x.data_ptr(), rows, out.data_ptr(),
-        scratch.data_ptr(), scratch.size(1), threads,
+        projection, pointer(x), rows, pointer(out), pointer(work), work.size(1), threads
     )  # fmt: skip
     return out
 
@@ -175,9 +182,9 @@ def embed(
     """``scale`` times the rows of a table that tokens name, plus a position's embedding.
 
     Args:
-        table: V x C.
+        table: V x C, float32, contiguous.
         scale: rounded to float32, as torch does it.
-        position: C, or None.
+        position: C, float32, or None.
         tokens: rows, int64, as far apart as they are.
         padding: a token to be counted.
 
@@ -185,61 +192,16 @@ def embed(
         rows x C; how many tokens are padding, or -1, with nothing of use, where one is not in the
         table.
     """
-    lib = load()
-    assert lib is not None
-    assert table.is_contiguous() and table.dtype == torch.float32 and tokens.dtype == torch.int64
-    assert position is None or (position.is_contiguous() and position.dtype == torch.float32)
-    assert position is None or position.shape == table.shape[1:]
     out = table.new_empty(tokens.size(0), table.size(1))
-    found = lib.resdual_embed(
-        table.data_ptr(), *table.shape, scale, address(position),
-        tokens.data_ptr(), tokens.stride(0), tokens.size(0), padding, out.data_ptr(),
+    found = load().resdual_embed(
+        pointer(table), *table.shape, scale, pointer(position),
+        pointer(tokens), tokens.stride(0), tokens.size(0), padding, pointer(out),
     )  # fmt: skip
     return out, int(found)
 
 
-def log_softmax(x: Tensor) -> Tuple[Tensor, bool]:
-    """The logarithm of the softmax of x, rows x columns, as torch's, and whether none is NaN."""
-    lib = load()
-    assert lib is not None
-    assert x.is_contiguous() and x.dtype == torch.float32
+def log_softmax(x: Tensor) -> Tensor:
+    """The logarithm of the softmax of x, rows x columns, float32 and contiguous, as torch's."""
     out = torch.empty_like(x)
-    threads = threads_for(x.size(0))
-    whole = lib.resdual_log_softmax(x.data_ptr(), *x.shape, out.data_ptr(), threads)
-    return out, bool(whole)
-
-
-def greatest(x: Tensor, few: int) -> Optional[Tuple[Tensor, Tensor]]:
-    """The ``few`` greatest of each row of x, rows x columns, and their columns, as torch's topk.
-
-    Which of equals they are is torch's choice too, of at least ``PARTIAL`` columns for each.
-
-    Returns:
-        rows x few from the greatest on, float32, and their columns, int64; None where NaN is met.
-    """
-    lib = load()
-    assert lib is not None
-    assert x.is_contiguous() and x.dtype == torch.float32 and 0 < few <= x.size(1)
-    values = x.new_empty(x.size(0), few)
-    columns = torch.empty(x.size(0), few, dtype=torch.int64)
-    threads = max(1, min(torch.get_num_threads(), x.size(0), x.numel() // FEW_NUMBERS))
-    whole = lib.resdual_greatest(
-        x.data_ptr(), *x.shape, few, values.data_ptr(), columns.data_ptr(), threads
-    )
-    return (values, columns) if whole else None
-
-
-def fingerprint(arrays: Tensor) -> int:
-    """A checksum of numbers of 32 bits in these arrays.
-
-    Args:
-        arrays: arrays x 3, int64: address, how many numbers, and of how many one is taken.
-    """
-    lib = load()
-    assert lib is not None
-    threads = max(1, min(torch.get_num_threads(), len(arrays)))
-    return int(lib.resdual_fingerprint(arrays.data_ptr(), len(arrays), threads))
-
-
-def address(tensor: Optional[Tensor]) -> Optional[int]:
-    return None if tensor is None else tensor.data_ptr()
+    load().resdual_log_softmax(pointer(x), *x.shape, pointer(out), threads_for(x.size(0)))
+    return out

@@ -9,11 +9,8 @@ import logging
 import re
 import sys
 import weakref
-from collections import OrderedDict
 from types import TracebackType
 from typing import Any, Callable, List, Optional, Type
-
-from torch.utils.hooks import RemovableHandle
 
 from ..model.blocks import PARTS, STACKS, Block, blocks_of
 
@@ -34,17 +31,6 @@ class NamesDivergedBlock:
         if mode:
             detector_log.model = weakref.ref(self)
         return super().train(mode)  # type: ignore[misc]
-
-
-class SkipsDetectorsHook:
-    """An encoder that the detector can watch; comes before fairseq's encoder class."""
-
-    def register_backward_hook(self, hook: Any) -> RemovableHandle:
-        """Do nothing: torch would look in the output, a dict of lists, for a tensor, and fail.
-
-        The detector calls this for every module; those inside the encoder do as it asks.
-        """
-        return RemovableHandle(OrderedDict())
 
 
 class DetectorLog(logging.Filter):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers.commands import ROOT, run
 
-from resdual_fairseq import native
+from resdual_fairseq.native import library
 
 
 def fake_python(folder: Path, name: str) -> None:
@@ -99,7 +99,7 @@ def test_peaks_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here")
+@pytest.mark.skipif(library.loaded() is None, reason="the library was not compiled here")
 def test_speed_is_measured(tmp_path: Path) -> None:
     small = ("--sizes", "2+1x16", "--words", 50, "--rounds", 1, "--threads", 1)
     what = ("--what", "train", "optimizer", "generate", "int8", "products", "--silent", 0.9)

@@ -102,7 +102,7 @@ def test_auto_scale_is_the_largest_power_of_two_allowed() -> None:
 def stream_and_terms(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> List[Tuple[Any, Any]]:
     """Every (d, largest of |x_1| and |f_1| .. |f_k|) of one pass, for both stacks."""
     seen: List[Tuple[Any, Any]] = []
-    start, join = ResiDual.start, ResiDual.join
+    start, join = ResiDual.init_streams, ResiDual.add_output
 
     def recording_start(self: ResiDual, x: Tensor) -> Any:
         streams = start(self, x)
@@ -114,8 +114,8 @@ def stream_and_terms(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> List[
         seen.append((streams[1], torch.maximum(seen[-1][1], f.abs().max())))
         return streams
 
-    monkeypatch.setattr(ResiDual, "start", recording_start)
-    monkeypatch.setattr(ResiDual, "join", recording_join)
+    monkeypatch.setattr(ResiDual, "init_streams", recording_start)
+    monkeypatch.setattr(ResiDual, "add_output", recording_join)
     forward(model, sample())
     return seen
 
@@ -135,9 +135,9 @@ def test_dual_stream_does_not_overflow_fp16() -> None:
     f = torch.full((1, 1, 4), 60000.0, dtype=torch.float16)
     for scale, finite in (("auto", True), (1.0, False)):
         options = ResidualOptions(scale=scale)
-        _, d = build_residual(options, 4, 300, 301).start(f)
+        _, d = build_residual(options, 4, 300, 301).init_streams(f)
         for k in range(1, 301):
-            _, d = build_residual(options, 4, 300, k).half().join(torch.zeros_like(f), d, f)
+            _, d = build_residual(options, 4, 300, k).half().add_output(torch.zeros_like(f), d, f)
         assert bool(torch.isfinite(d).all()) is finite
 
 

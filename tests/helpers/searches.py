@@ -1,5 +1,6 @@
 """Searches of small models, and whether two found the same."""
 
+import copy
 from typing import Any, Dict, List
 
 import torch
@@ -12,8 +13,25 @@ Hypotheses = List[List[Dict[str, Tensor]]]
 
 
 def ready(**options: Any) -> nn.Module:
-    """In float32: in float64 the layers decode, as fairseq's softmax does in float32."""
-    return let_sentences_end(stirred(**options)).float()
+    """A model prepared for inference, in float32: in float64 the layers decode."""
+    return prepared(let_sentences_end(stirred(**options)).float())
+
+
+def prepared(model: nn.Module) -> nn.Module:
+    """The model, whose searches hand on attention."""
+    model.make_generation_fast_(need_attn=True)
+    return model
+
+
+def by_layers(model: nn.Module) -> nn.Module:
+    """A copy whose layers compute by themselves, because of hooks that do nothing."""
+    model = copy.deepcopy(model)
+    for name in ("encoder", "decoder"):
+        stack = getattr(model, name, None)
+        if stack is not None:
+            stack.layers[0].register_forward_hook(lambda *_: None)
+            stack.prepare()
+    return model
 
 
 def search(models: List[nn.Module], **options: Any) -> Hypotheses:

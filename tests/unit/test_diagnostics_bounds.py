@@ -48,7 +48,7 @@ class Magnitudes:
     def __init__(self, model: nn.Module) -> None:
         self.seen: Dict[Place, Tuple[Tensor, Tensor]] = {}
         for block in blocks_of(model):
-            wrap(block.connection, "join", partial(self.note, (block.stack, block.k)))
+            wrap(block.connection, "add_output", partial(self.note, (block.stack, block.k)))
 
     def note(self, place: Place, join: Callable[..., Any], x: Tensor, d: Any, f: Tensor) -> Any:
         x, d = join(x, d, f)

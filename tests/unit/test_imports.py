@@ -1,10 +1,29 @@
-"""Protects a light import: training loads nothing that only studies and figures need."""
+"""Protects imports: they lead one way through the package, and training loads nothing heavy."""
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Iterator, Set, Tuple
 
 import pytest
+
+import resdual_fairseq
+
+PACKAGE = Path(resdual_fairseq.__file__).parent
+FLOORS = (
+    {"residual", "errors", "files"},
+    {"compat", "model", "native", "checkpoints"},
+    {"generation", "training"},
+    {"options", "base"},
+    {"transformer", "language_model"},
+    {"architectures", "export", "diagnostics"},
+)
+"""Rooms from the ground up: each imports from those below it, or from itself."""
+ALONE = {"residual": set(), "model": {"residual"}, "native": {"residual"}}
+"""Rooms that may import no more than this."""
+BESIDE = {("checkpoints", "compat"), ("training", "model")}
 
 PROGRAM = """
 import argparse, codecs, difflib, json, numpy, sys
@@ -25,3 +44,29 @@ def test_import_brings_nothing_beyond_fairseq() -> None:
     new = json.loads(line[len("NEW") :])
     assert "resdual_fairseq.transformer" in new
     assert [name for name in new if name.split(".")[0] != "resdual_fairseq"] == []
+
+
+def arrows() -> Iterator[Tuple[str, str]]:
+    """Every import within the package, from room to room."""
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                inside = [*parts[: len(parts) - node.level], *(node.module or "").split(".")]
+                named = [name for name in inside if name]
+                for name in [named[0]] if named else [alias.name for alias in node.names]:
+                    yield (parts[0] if len(parts) > 1 else path.stem), name
+
+
+def test_imports_lead_one_way() -> None:
+    floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    found: Set[Tuple[str, str]] = {
+        (one, other)
+        for one, other in arrows()
+        if one not in (other, "__init__") and other != "__version__"
+    }
+    assert {room for pair in found for room in pair} <= set(floors)
+    upwards = {(a, b) for a, b in found if floors[a] <= floors[b]} - BESIDE
+    assert upwards == set()
+    for room, allowed in ALONE.items():
+        assert {other for one, other in found if one == room} <= allowed

@@ -7,7 +7,7 @@ import torch
 from helpers.models import build, stirred
 from torch import Tensor
 
-from resdual_fairseq.checkpoints.int8 import decoded, encoded, encoded_state
+from resdual_fairseq.checkpoints.int8 import decoded, encoded_state, quantize_rows
 from resdual_fairseq.errors import ResDualError
 
 State = Dict[str, Tensor]
@@ -17,11 +17,11 @@ MATRIX = "decoder.layers.0.fc1.weight"
 def test_codes_round_to_the_nearest() -> None:
     weight = torch.randn(9, 31)
     weight[4] = 0
-    codes, scales = encoded(weight)
+    codes, scales = quantize_rows(weight)
     assert codes.dtype == torch.int8
     assert codes.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
     assert ((decoded(codes, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
-    again = encoded(decoded(codes, scales))
+    again = quantize_rows(decoded(codes, scales))
     assert torch.equal(again[0], codes)
 
 

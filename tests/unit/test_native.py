@@ -1,4 +1,4 @@
-"""Protects the compiled library: its sums, which models it takes, and that it follows weights."""
+"""Protects the compiled library: its sums with every instruction set, its threads, its file."""
 
 import shutil
 import sys
@@ -9,17 +9,16 @@ import pytest
 import torch
 from helpers.encoders import encoder_outputs
 from helpers.models import EOS, KINDS, assert_close, build, sample, stir, stirred
+from helpers.searches import prepared, ready
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resdual_fairseq import native
-from resdual_fairseq.checkpoints.int8 import decoded, decoded_state, encoded, encoded_state
+from resdual_fairseq.checkpoints.int8 import decoded, decoded_state, encoded_state, quantize_rows
+from resdual_fairseq.generation.packing import pack
 from resdual_fairseq.native import library
-from resdual_fairseq.native.structs import Packed
-from resdual_fairseq.residual import RESIDUALS, PostLN
 
 pytestmark = [
-    pytest.mark.skipif(native.loaded() is None, reason="the library was not compiled here"),
+    pytest.mark.skipif(library.loaded() is None, reason="the library was not compiled here"),
 ]
 SIZES = [(1, 8, 16), (5, 13, 33), (6, 7, 1), (30, 300, 40), (100, 600, 150)]
 
@@ -30,119 +29,97 @@ def no_gradients() -> Any:
         yield
 
 
-def product(packed: Packed, x: Tensor) -> Tensor:
-    out = x.new_full((x.size(0), packed.structure.outputs), float("nan"))
-    return library.linear(packed.structure, x, out)
+def product(layer: nn.Linear, x: Tensor, int8: bool = False) -> Tensor:
+    packed = pack([layer], int8)
+    out = x.new_full((x.size(0), packed.struct.outputs), float("nan"))
+    return library.linear(packed.struct, x, out)
 
 
 @pytest.mark.parametrize("rows,inputs,outputs", SIZES)
 @pytest.mark.parametrize("bias", [True, False])
-def test_products(processor: str, rows: int, inputs: int, outputs: int, bias: bool) -> None:
+def test_products(isa: str, rows: int, inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(1)
     layer = nn.Linear(inputs, outputs, bias=bias)
     x = torch.randn(rows, inputs)
-    assert_close(product(Packed(layer), x), layer(x), 1e-5)
+    assert_close(product(layer, x), layer(x), 1e-5)
 
 
 @pytest.mark.parametrize("rows,inputs,outputs", SIZES)
-def test_products_with_codes(processor: str, rows: int, inputs: int, outputs: int) -> None:
+def test_products_with_codes(isa: str, rows: int, inputs: int, outputs: int) -> None:
     """All that is lost beside the rounded weights is in the last bit kept of what comes in."""
     torch.manual_seed(1)
     layer = nn.Linear(inputs, outputs)
     x = torch.randn(rows, inputs) * torch.logspace(-3, 3, rows)[:, None]
     x[0] = 0
-    expected = F.linear(x, decoded(*encoded(layer.weight)), layer.bias)
-    most = {2: 2**13, 4: 127}[library.together()]  # of what a code counts up to
+    expected = F.linear(x, decoded(*quantize_rows(layer.weight)), layer.bias)
+    most = {2: 2**13, 4: 127}[library.k_group()]  # of what a code counts up to
     bound = x.abs().amax(dim=1, keepdim=True) / most / 2 * layer.weight.abs().sum(dim=1)
-    found = product(Packed(layer, together=library.together()), x)
+    found = product(layer, x, int8=True)
     assert ((found - expected).abs() <= 1.01 * bound + 1e-5).all()
 
 
 @pytest.mark.parametrize("int8", [True, False])
-def test_what_is_not_finite_stays_in_its_row(processor: str, int8: bool) -> None:
+def test_what_is_not_finite_stays_in_its_row(isa: str, int8: bool) -> None:
     x = torch.ones(8, 20)
     x[3, 5], x[6, 2] = float("nan"), float("inf")
-    packed = Packed(nn.Linear(20, 17), together=library.together() if int8 else 0)
-    finite = product(packed, x).isfinite().all(dim=1)
+    finite = product(nn.Linear(20, 17), x, int8).isfinite().all(dim=1)
     assert finite.tolist() == [row not in (3, 6) for row in range(8)]
 
 
 @pytest.mark.parametrize("rows,columns", [(1, 1), (3, 7), (5, 48), (40, 333)])
-def test_log_softmax(processor: str, rows: int, columns: int) -> None:
+def test_log_softmax(isa: str, rows: int, columns: int) -> None:
     """Torch's, also far from 0 and where something is not finite."""
     torch.manual_seed(1)
     infinity = float("inf")
     x = torch.randn(rows, columns) * torch.logspace(-2, 4, rows)[:, None]
-    found, whole = library.log_softmax(x)
-    assert whole
-    assert_close(found, x.log_softmax(dim=1), 1e-5)
+    assert_close(library.log_softmax(x), x.log_softmax(dim=1), 1e-5)
     x[:, 0] = -infinity
-    (found, whole), expected = library.log_softmax(x), x.log_softmax(dim=1)
-    assert whole == (columns > 1)
+    found, expected = library.log_softmax(x), x.log_softmax(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5, equal_nan=True)
     for value in (infinity, float("nan")):
         x[rows // 2, columns // 2] = value
-        (found, whole), expected = library.log_softmax(x), x.log_softmax(dim=1)
-        assert not whole
+        found, expected = library.log_softmax(x), x.log_softmax(dim=1)
         assert torch.equal(found.isnan(), expected.isnan())
         assert found[rows // 2].isnan().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_the_encoder(
-    processor: str, kind: str, activation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_encoder(isa: str, kind: str, activation: str) -> None:
     options: Dict[str, Any] = {"residual": kind, "activation_fn": activation}
-    model = stirred(**options).float().eval()
-    assert_close(*encoder_outputs(model, monkeypatch), 2e-5)
+    assert_close(*encoder_outputs(stirred(**options).float()), 2e-5)
 
 
 @pytest.mark.parametrize("sentences", [1, 4, 12])
 @pytest.mark.parametrize("loudest", [-1.0, 0.5, 3.0])
 @pytest.mark.parametrize("width", [8, 72])
-def test_units_that_relu_sets_to_0(
-    processor: str, sentences: int, loudest: float, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_units_that_relu_sets_to_0(isa: str, sentences: int, loudest: float, width: int) -> None:
     """Left out where many are 0 in a few rows: all of them, some, and few."""
     model = stir(build(encoder_embed_dim=width, encoder_ffn_embed_dim=1100), size=0.1)
     model = model.float().eval()
     for layer in model.encoder.layers:
         layer.fc1.bias.uniform_(-4, loudest)
     tokens = torch.randint(4, 20, (sentences, 5))
-    assert_close(*encoder_outputs(model, monkeypatch, tokens), 2e-5)
+    assert_close(*encoder_outputs(model, tokens), 2e-5)
 
 
 def test_rows_are_shared_among_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = stirred().float().eval()
+    model = ready()
     tokens = torch.randint(4, 20, (64, 5))
     outputs = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
         memory = model.encoder(tokens)
-        state: Dict[str, Any] = {}
         previous = torch.full((64, 1), EOS)
-        outputs.append(
-            (
-                memory["encoder_out"][0],
-                model.decoder(previous, encoder_out=memory, incremental_state=state)[0],
-            )
-        )
+        step = model.decoder(previous, encoder_out=memory, incremental_state={})[0]
+        outputs.append((memory["encoder_out"][0], step))
     assert library.threads_for(64) == 3
     for one, other in zip(*outputs):
         assert_close(one, other, 2e-5)  # other tiles, hence other roundings
 
 
-def test_one_layer_in_training_drops_out() -> None:
-    model = stirred(dropout=0.5).float().eval()
-    model.encoder.layers[1].train()
-    tokens = sample()["net_input"]["src_tokens"]
-    outputs = [model.encoder(tokens)["encoder_out"][0] for _ in range(2)]
-    assert not torch.equal(*outputs)
-
-
 def test_traces_hold_the_layers() -> None:
-    model = stirred().float().eval()
+    model = ready()
     tokens = sample()["net_input"]["src_tokens"]
 
     class Encode(nn.Module):
@@ -157,42 +134,6 @@ def test_traces_hold_the_layers() -> None:
     traced = torch.jit.trace(encode, tokens, check_trace=False)
     other = tokens.flip(0)
     assert_close(traced(other), encode(other), 2e-5)
-
-
-class OwnNorm(PostLN):
-    """A scheme that the library does not know, though it inherits from one that it does."""
-
-    def join(self, x: Tensor, d: Any, f: Tensor) -> Any:
-        return self(x + 2 * f), d
-
-
-@pytest.mark.parametrize(
-    "reason",
-    ["float64", "training", "gradients", "autocast", "hook", "inner_hook", "tanh", "dropout"],
-)
-def test_where_it_does_not_apply(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"activation_fn": "tanh"} if reason == "tanh" else {}
-    model = stirred(**options)
-    model = model if reason == "float64" else model.float()
-    model = model.train() if reason == "training" else model.eval()
-    if reason == "hook":
-        model.encoder.layers[1].register_forward_hook(lambda *_: None)
-    if reason == "inner_hook":
-        model.encoder.layers[1].self_attn_layer_norm.register_forward_hook(lambda *_: None)
-    if reason == "dropout":
-        model.encoder.layers[0].dropout_module.apply_during_inference = True
-    tokens = sample()["net_input"]["src_tokens"]
-    monkeypatch.setattr(library, "encode", lambda *_: pytest.fail("the library was called"))
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=reason == "autocast")
-    with torch.set_grad_enabled(reason == "gradients"), autocast:
-        assert model.encoder(tokens)["encoder_out"][0].isfinite().all()
-
-
-def test_schemes_of_others_stay_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RESIDUALS, "own", OwnNorm)
-    model = build(residual="own").float().eval()
-    monkeypatch.setattr(library, "encode", lambda *_: pytest.fail("the library was called"))
-    model.encoder(sample()["net_input"]["src_tokens"])
 
 
 def test_a_state_dict_of_codes_loads() -> None:
@@ -212,11 +153,14 @@ def test_a_state_dict_of_codes_loads() -> None:
     logits = []
     for int8 in (True, False):
         other.encoder.int8 = other.decoder.int8 = int8
+        prepared(other)
         memory = other.encoder(batch["src_tokens"])
         previous = torch.full((3, 1), EOS)
         logits.append(other.decoder(previous, encoder_out=memory, incremental_state={})[0])
-    close = {2: 1e-3, 4: 5e-2}[library.together()]  # inputs of 13 bits or more, or of 8
+    close = {2: 1e-3, 4: 5e-2}[library.k_group()]  # inputs of 13 bits or more, or of 8
     assert 0 < (logits[0] - logits[1]).abs().max() < close * logits[1].abs().max()
+    other = build(share_all_embeddings=True).float()
+    other.load_state_dict(encoded_state(model.state_dict()))
     other.train().eval()  # what was trained on is not what the codes stood for
     assert not other.encoder.int8 and not other.decoder.int8
     other.load_state_dict(encoded_state(model.state_dict()))
@@ -229,16 +173,17 @@ def test_the_library_of_an_installed_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where ``--user-dir`` names a checkout, the library lies with the installed package."""
-    built = Path(library.load()._name)
+    checkout = Path(library.__file__).parent
+    built = next(path for path in library.places() if library.open_library(path) is not None)
     there = tmp_path / "resdual_fairseq" / "native" / built.name
     there.parent.mkdir(parents=True)
     shutil.copy(built, there)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    checkout = Path(library.__file__).parent / built.name
-    assert list(library.places()) == [place for place in (checkout, there) if place.exists()]
-    assert library.opened(there) is not None
+    places = [checkout / built.name, there]
+    assert list(library.places()) == [place for place in places if place.exists()]
+    assert library.open_library(there) is not None
     monkeypatch.setattr(library, "checksum", lambda _: 7)
-    assert library.opened(there) is None  # built from other sources
+    assert library.open_library(there) is None  # built from other sources
     there.unlink()  # it is loaded: not to be written over
     there.write_bytes(b"no library")
-    assert library.opened(there) is None
+    assert library.open_library(there) is None

@@ -167,11 +167,11 @@ def test_dual_stream_is_never_larger_than_its_largest_term(
     if signs == "alike":
         terms = terms.abs()
     connection = build_residual(options, 4, blocks, 1).double()
-    x, d = build_residual(options, 4, blocks, blocks + 1).start(terms[0])
+    x, d = build_residual(options, 4, blocks, blocks + 1).init_streams(terms[0])
     assert d is not None
     largest = terms[0].abs()
     for f in terms[1:]:
-        x, d = connection.join(x, d, f)
+        x, d = connection.add_output(x, d, f)
         largest = torch.maximum(largest, f.abs())
         assert (d.abs() <= largest.max() * (1 + 1e-12)).all()
 
@@ -193,9 +193,9 @@ def test_auto_scale_is_the_largest_power_of_two_that_keeps_the_bound(blocks: int
 def test_a_connection_keeps_the_shape(kind: str, shape: List[int], blocks: int) -> None:
     options = ResidualOptions(kind=kind)
     around = build_residual(options, 6, blocks, blocks + 1)
-    x, d = around.start(torch.randn(*shape, 6))
+    x, d = around.init_streams(torch.randn(*shape, 6))
     for k in range(1, blocks + 1):
         connection = build_residual(options, 6, blocks, k)
-        x, d = connection.join(x, d, connection.read(x, d) ** 2)
+        x, d = connection.add_output(x, d, connection.block_input(x, d) ** 2)
     assert (d is None) is (kind != "resdual")
-    assert around.close(x, d).shape == (*shape, 6)
+    assert around.stack_output(x, d).shape == (*shape, 6)

@@ -1,6 +1,6 @@
 """Protects the place for rivals: a residual scheme is one small class and changes no layer."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from helpers.models import (
 )
 from torch import Tensor, nn
 
-from resdual_fairseq.residual import RESIDUALS, Residual, ResidualOptions
+from resdual_fairseq.residual import RESIDUALS, Residual, ResidualOptions, Streams
 
 OWN: Dict[str, Any] = {"encoder_layers": 3, "decoder_layers": 2}
 
@@ -30,7 +30,7 @@ class DeepNorm(Residual):
             for projection in scaled:
                 projection.weight.mul_((8 * self.blocks) ** -0.25)
 
-    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         return self((2 * self.blocks) ** 0.25 * x + f), d
 
 
@@ -42,7 +42,7 @@ class ReZero(Residual):
         self.weight = self.bias = None
         self.gain = nn.Parameter(torch.zeros(())) if k <= blocks else None
 
-    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         assert self.gain is not None
         return x + self.gain * f, d
 
@@ -58,10 +58,10 @@ class LayerBypass(Residual):
     def initialize(self, weights: Sequence[nn.Module]) -> None:
         self.ends_layer = len(weights) == 2
 
-    def start(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def init_streams(self, x: Tensor) -> Streams:
         return x, x
 
-    def join(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         if not self.ends_layer:
             return self(x + f), d
         assert d is not None
@@ -186,5 +186,5 @@ def test_rivals_decode_step_by_step(kind: str) -> None:
 
 
 def test_a_scheme_without_join_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="Residual does not say how a block joins"):
-        Residual(ResidualOptions(), 8, 4, 1).join(torch.zeros(8), None, torch.zeros(8))
+    with pytest.raises(NotImplementedError, match="Residual does not say how an output is added"):
+        Residual(ResidualOptions(), 8, 4, 1).add_output(torch.zeros(8), None, torch.zeros(8))

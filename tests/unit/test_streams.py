@@ -166,10 +166,10 @@ def test_copies_compute_the_same_and_share_nothing(kind: str, clone: Any) -> Non
 def test_layers_take_and_return_the_streams(kind: str) -> None:
     model = stirred(residual=kind)
     x = torch.randn(5, 3, 8, dtype=torch.float64)
-    streams = model.encoder.layer_norm.start(x)
+    streams = model.encoder.layer_norm.init_streams(x)
     assert (streams[1] is None) is (kind != "resdual")
     streams = model.encoder.layers[0](*streams, None)
     assert (streams[1] is None) is (kind != "resdual")
-    streams = model.decoder.layers[0](*model.decoder.layer_norm.start(x), x)[:2]
+    streams = model.decoder.layers[0](*model.decoder.layer_norm.init_streams(x), x)[:2]
     assert (streams[1] is None) is (kind != "resdual")
     assert streams[0].shape == x.shape

@@ -1,15 +1,15 @@
 /* Norms, residual connections and attention on rows of float32. */
 
-#include "codes.h"
+#include "int8.h"
 #include "product.h"
 #include "vectors.h"
 
-/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. `lists` is room for
- * lists of inputs that are not 0 (room.h), or NULL where looking for 0 would not pay. */
+/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. `lists` is scratch for
+ * lists of inputs that are not 0 (workspace.h), or NULL where looking for 0 would not pay. */
 static void linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
-                   void *codes, int *lists)
+                   void *qinputs, int *lists)
 {
-    if (l->codes) code_linear(l, a, rows, rectify, out, codes);
+    if (l->qweight) int8_linear(l, a, rows, rectify, out, qinputs);
     else float_linear(l, a, rows, rectify, out, lists);
 }
 
@@ -36,7 +36,7 @@ static void layer_norm(const float *weight, const float *bias, float eps, const 
 }
 
 /* What a block computes on: x, or its norm in `normed`. */
-static const float *read_rows(const struct connection *c, const float *x, long rows, long width,
+static const float *block_inputs(const struct connection *c, const float *x, long rows, long width,
                               float *normed)
 {
     if (!c->norms_input) return x;
@@ -45,8 +45,8 @@ static const float *read_rows(const struct connection *c, const float *x, long r
     return normed;
 }
 
-/* Join a block's output f to the streams. */
-static void join_rows(const struct connection *c, const float *f, long rows, long width, float *x,
+/* Add a block's output f to the streams, as residual.py does. */
+static void add_outputs(const struct connection *c, const float *f, long rows, long width, float *x,
                       float *d)
 {
     for (long i = 0; i < rows * width; i++) x[i] += f[i];
@@ -58,7 +58,7 @@ static void join_rows(const struct connection *c, const float *f, long rows, lon
 }
 
 /* The stack's output, in place of x; d is lost. */
-static void close_rows(const struct closing *c, long rows, long width, float *x, float *d)
+static void stack_outputs(const struct closing *c, long rows, long width, float *x, float *d)
 {
     float *normed = c->has_dual ? d : x;
     for (long r = 0; c->norms && r < rows; r++)
@@ -67,8 +67,8 @@ static void close_rows(const struct closing *c, long rows, long width, float *x,
 }
 
 /* Turn n scores, of which hidden ones are -inf, into weights whose sum is 1 (0 if all are hidden).
- * There is room for LANES more. */
-static void soften(float *scores, long n)
+ * The array has LANES more. */
+static void softmax(float *scores, long n)
 {
     const float hidden = -__builtin_inff();
     float largest = hidden, total = 0;
@@ -86,7 +86,7 @@ static void soften(float *scores, long n)
 }
 
 /* out[c] = the sum over i of shares[i] rows[i][apart + c], for `size` columns c from `at` on. */
-static void mix(const float *const *rows, long apart, const float *shares, long n, long at,
+static void weighted_sum(const float *const *rows, long apart, const float *shares, long n, long at,
                 long size, float *out)
 {
     long c = at;
@@ -126,13 +126,13 @@ static void mix(const float *const *rows, long apart, const float *shares, long 
 /* Attention of one query to n keys (NULL where hidden), every head apart; each key's value lies
  * `apart` floats behind it.
  *
- * scores has room for heads x (n + LANES) floats. seen, where asked for, receives the softmax of head
+ * scores has heads x (n + LANES) floats. seen, where asked for, receives the softmax of head
  * h at seen + h * stride.
  */
 static void attend(const float *query, const float *const *keys, long apart, long n, long width,
                    long heads, float *scores, float *out, float *seen, long stride)
 {
-    const long size = width / heads, room = n + LANES;
+    const long size = width / heads, stride_of_head = n + LANES;
     const float scaling = 1 / __builtin_sqrtf((float)size);
     for (long i = 0; i < n; i += 4) {
         const float *four[4];
@@ -141,15 +141,15 @@ static void attend(const float *query, const float *const *keys, long apart, lon
             const float *const of_head[4] = {four[0] + h * size, four[1] + h * size,
                                              four[2] + h * size, four[3] + h * size};
             const quad found = scaling * four_dots(query + h * size, of_head, size);
-            memcpy(scores + h * room + i, &found, sizeof found);
+            memcpy(scores + h * stride_of_head + i, &found, sizeof found);
         }
         for (int k = 0; k < 4 && i + k < n; k++)
             for (long h = 0; !keys[i + k] && h < heads; h++)
-                scores[h * room + i + k] = -__builtin_inff();
+                scores[h * stride_of_head + i + k] = -__builtin_inff();
     }
     for (long h = 0; h < heads; h++) {
-        soften(scores + h * room, n);
-        if (seen) memcpy(seen + h * stride, scores + h * room, n * sizeof(float));
-        mix(keys, apart, scores + h * room, n, h * size, size, out);
+        softmax(scores + h * stride_of_head, n);
+        if (seen) memcpy(seen + h * stride, scores + h * stride_of_head, n * sizeof(float));
+        weighted_sum(keys, apart, scores + h * stride_of_head, n, h * size, size, out);
     }
 }

@@ -1,65 +1,65 @@
 /* A step of a decoder's stack, and an encoder's stack, out of the kernels.
  *
- * Included once for every kind of processor, with VARIANT naming what it defines.
+ * Included once for every instruction set, with VARIANT naming what it defines.
  */
 
 #include "kernels.h"
-#include "room.h"
-#include "vocabulary.h"
+#include "workspace.h"
+#include "log_softmax.h"
 
-static void feed_forward(const struct stack *s, const struct layer *l, struct room room, long rows,
+static void feed_forward(const struct stack *s, const struct layer *l, struct workspace work, long rows,
                          float *x, float *d)
 {
-    const float *seen = read_rows(&l->feed_forward, x, rows, s->width, room.narrow);
-    linear(&l->up, seen, rows, s->activation == RELU, room.wide, room.codes, NULL);
+    const float *seen = block_inputs(&l->feed_forward, x, rows, s->width, work.narrow);
+    linear(&l->up, seen, rows, s->activation == RELU, work.wide, work.qinputs, NULL);
     if (s->activation == GELU)
         for (long i = 0; i < rows * s->inner; i++)
-            room.wide[i] *= 0.5f * (1 + erff(room.wide[i] * (float)M_SQRT1_2));
-    linear(&l->down, room.wide, rows, 0, room.output, room.codes,
-           s->activation == RELU ? room.lists : NULL);
-    join_rows(&l->feed_forward, room.output, rows, s->width, x, d);
+            work.wide[i] *= 0.5f * (1 + erff(work.wide[i] * (float)M_SQRT1_2));
+    linear(&l->down, work.wide, rows, 0, work.output, work.qinputs,
+           s->activation == RELU ? work.lists : NULL);
+    add_outputs(&l->feed_forward, work.output, rows, s->width, x, d);
 }
 
-/* Project attention's output and join it. */
-static void finish(const struct linear *out, const struct connection *c, struct room room,
+/* Project attention's output and add it. */
+static void project_and_add(const struct linear *out, const struct connection *c, struct workspace work,
                    long rows, float *x, float *d)
 {
-    linear(out, room.narrow, rows, 0, room.output, room.codes, NULL);
-    join_rows(c, room.output, rows, out->outputs, x, d);
+    linear(out, work.narrow, rows, 0, work.output, work.qinputs, NULL);
+    add_outputs(c, work.output, rows, out->outputs, x, d);
 }
 
 /* Self-attention of rows first to last, which are tokens that see the steps before them. */
-static void look_back(const struct stack *s, const struct search *now, long index, struct room room,
+static void self_attention_step(const struct stack *s, const struct search *now, long index, struct workspace work,
                       long first, long last, float *x, float *d)
 {
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, newest = now->steps - 1;
-    const float *seen = read_rows(&l->attention, x, rows, width, room.narrow);
-    linear(&l->qkv, seen, rows, 0, room.wide, room.codes, NULL);
+    const float *seen = block_inputs(&l->attention, x, rows, width, work.narrow);
+    linear(&l->qkv, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long r = 0; r < rows; r++)
         memcpy(now->past[newest] + (index * now->rows + first + r) * 2 * width,
-               room.wide + (3 * r + 1) * width, 2 * width * sizeof(float));
+               work.wide + (3 * r + 1) * width, 2 * width * sizeof(float));
     for (long r = 0; r < rows; r++) {
         for (long t = 0; t < now->steps; t++) {
             const long row = now->ancestors[t * now->rows + first + r];
             const float *key = now->past[t] + (index * now->past_rows[t] + row) * 2 * width;
-            room.keys[t] = row < 0 ? NULL : key;
+            work.keys[t] = row < 0 ? NULL : key;
         }
-        attend(room.wide + 3 * r * width, room.keys, width, now->steps, width, s->heads,
-               room.scores, room.narrow + r * width, NULL, 0);
+        attend(work.wide + 3 * r * width, work.keys, width, now->steps, width, s->heads,
+               work.scores, work.narrow + r * width, NULL, 0);
     }
-    finish(&l->attention_out, &l->attention, room, rows, x, d);
+    project_and_add(&l->attention_out, &l->attention, work, rows, x, d);
 }
 
 /* Attention of rows first to last to the encoder's output. */
-static void look_across(const struct stack *s, const struct search *now, long index,
-                        struct room room, long first, long last, float *x, float *d)
+static void cross_attention(const struct stack *s, const struct search *now, long index,
+                        struct workspace work, long first, long last, float *x, float *d)
 {
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, length = now->memory_length;
     const long all = now->memory_sentences * length * width;
-    const float *seen = read_rows(&l->memory, x, rows, width, room.narrow);
-    linear(&l->query, seen, rows, 0, room.wide, room.codes, NULL);
+    const float *seen = block_inputs(&l->memory, x, rows, width, work.narrow);
+    linear(&l->query, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long r = 0; r < rows; r++) {
         const long sentence = now->sentences[first + r];
         const float *key = now->memory + 2 * index * all + sentence * length * width;
@@ -67,34 +67,34 @@ static void look_across(const struct stack *s, const struct search *now, long in
         const int another = r == 0 || sentence != now->sentences[first + r - 1];
         for (long i = 0; another && i < length; i++, key += width) {
             const int hidden = padding && padding[sentence * length + i];
-            room.keys[i] = hidden ? NULL : key;
+            work.keys[i] = hidden ? NULL : key;
         }
         const int asked = now->attention && index == now->align_layer;
-        attend(room.wide + r * width, room.keys, all, length, width, s->heads, room.scores,
-               room.narrow + r * width,
+        attend(work.wide + r * width, work.keys, all, length, width, s->heads, work.scores,
+               work.narrow + r * width,
                asked ? now->attention + (first + r) * length : NULL, now->rows * length);
     }
-    finish(&l->memory_out, &l->memory, room, rows, x, d);
+    project_and_add(&l->memory_out, &l->memory, work, rows, x, d);
 }
 
 /* Self-attention of sentences first to last. */
-static void look_around(const struct stack *s, const struct source *source, const struct layer *l,
-                        struct room room, long first, long last, float *x, float *d)
+static void encoder_self_attention(const struct stack *s, const struct source *source, const struct layer *l,
+                        struct workspace work, long first, long last, float *x, float *d)
 {
     const long width = s->width, length = source->length, rows = (last - first) * length;
-    const float *seen = read_rows(&l->attention, x, rows, width, room.narrow);
-    linear(&l->qkv, seen, rows, 0, room.wide, room.codes, NULL);
+    const float *seen = block_inputs(&l->attention, x, rows, width, work.narrow);
+    linear(&l->qkv, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long b = 0; b < last - first; b++) {
         for (long i = 0; i < length; i++) {
-            const float *key = room.wide + (3 * (b * length + i) + 1) * width;
+            const float *key = work.wide + (3 * (b * length + i) + 1) * width;
             const int hidden = source->padding && source->padding[(first + b) * length + i];
-            room.keys[i] = hidden ? NULL : key;
+            work.keys[i] = hidden ? NULL : key;
         }
         for (long i = b * length; i < (b + 1) * length; i++)
-            attend(room.wide + 3 * i * width, room.keys, width, length, width, s->heads,
-                   room.scores, room.narrow + i * width, NULL, 0);
+            attend(work.wide + 3 * i * width, work.keys, width, length, width, s->heads,
+                   work.scores, work.narrow + i * width, NULL, 0);
     }
-    finish(&l->attention_out, &l->attention, room, rows, x, d);
+    project_and_add(&l->attention_out, &l->attention, work, rows, x, d);
 }
 
 /* One token for rows first to last: x and d are rows x width. */
@@ -103,18 +103,18 @@ void VARIANT(decode)(const struct stack *s, const struct search *now, long first
 {
     const long rows = last - first, width = s->width;
     const long longest = now->steps > now->memory_length ? now->steps : now->memory_length;
-    const struct room room = furnish(s, rows, longest, scratch);
+    const struct workspace work = workspace_layout(s, rows, longest, scratch);
     x += first * width;
     if (d) d += first * width;
     for (long index = 0; index < s->depth; index++) {
-        look_back(s, now, index, room, first, last, x, d);
-        if (s->has_memory) look_across(s, now, index, room, first, last, x, d);
-        feed_forward(s, s->layers + index, room, rows, x, d);
+        self_attention_step(s, now, index, work, first, last, x, d);
+        if (s->has_memory) cross_attention(s, now, index, work, first, last, x, d);
+        feed_forward(s, s->layers + index, work, rows, x, d);
         if (now->states)
             memcpy(now->states + (index * now->rows + first) * width, x,
                    rows * width * sizeof(float));
     }
-    close_rows(&now->closing, rows, width, x, d);
+    stack_outputs(&now->closing, rows, width, x, d);
 }
 
 /* Sentences first to last: x and d are sentences x length x width. */
@@ -122,31 +122,23 @@ void VARIANT(encode)(const struct stack *s, const struct source *source, long fi
                    float *x, float *d, char *scratch)
 {
     const long rows = (last - first) * source->length;
-    const struct room room = furnish(s, rows, source->length, scratch);
+    const struct workspace work = workspace_layout(s, rows, source->length, scratch);
     x += first * source->length * s->width;
     if (d) d += first * source->length * s->width;
     for (const struct layer *l = s->layers; l < s->layers + s->depth; l++) {
-        look_around(s, source, l, room, first, last, x, d);
-        feed_forward(s, l, room, rows, x, d);
+        encoder_self_attention(s, source, l, work, first, last, x, d);
+        feed_forward(s, l, work, rows, x, d);
     }
 }
 
 /* out = a W^T + b for rows x inputs. */
-void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *codes)
+void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *qinputs)
 {
-    linear(l, a, rows, 0, out, codes, NULL);
+    linear(l, a, rows, 0, out, qinputs, NULL);
 }
 
-/* Log-probabilities of rows x columns; `whole` becomes 0 where one is NaN. */
-void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out, int *whole)
+/* Log-probabilities of rows x columns. */
+void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out)
 {
-    for (; rows > 0; rows--, a += columns, out += columns) *whole &= log_softmax(a, columns, out);
-}
-
-/* The `few` greatest of each row, rows x few; `whole` becomes 0 where a NaN is met. */
-void VARIANT(greatest)(const float *a, long rows, long columns, long few, float *values,
-                     int64_t *places, int *whole)
-{
-    for (; rows > 0 && *whole; rows--, a += columns, values += few, places += few)
-        *whole = greatest(a, columns, few, values, places);
+    for (; rows > 0; rows--, a += columns, out += columns) log_softmax(a, columns, out);
 }

@@ -5,61 +5,61 @@
  * and keys and values are read where they were written: no search copies or reorders them.
  *
  * Rows are independent of one another, hence threads share them: OpenMP's, which torch uses too.
- * Nothing is allocated or kept here: the caller owns every array. The structures have their twins
- * in structures.py.
+ * Nothing is allocated or kept here: the caller owns every array. Python reads the structures from
+ * resdual.h.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "room.h"
+#include "workspace.h"
 
-enum kind { ANY, FMA, VNNI }; /* of processor */
+enum isa { GENERIC, AVX2, AVX512 };
 
 #ifdef __x86_64__
 #define SUPPORTS(what) (__builtin_cpu_supports(what) != 0)
-static enum kind supported(void)
+static enum isa supported(void)
 {
-    if (!SUPPORTS("avx2") || !SUPPORTS("fma")) return ANY;
+    if (!SUPPORTS("avx2") || !SUPPORTS("fma")) return GENERIC;
     return SUPPORTS("avx512f") && SUPPORTS("avx512bw") && SUPPORTS("avx512dq") &&
                    SUPPORTS("avx512vl") && SUPPORTS("avx512vnni")
-               ? VNNI
-               : FMA;
+               ? AVX512
+               : AVX2;
 }
 
 #define FUNCTION(name, parameters, arguments)                                                      \
-    void resdual_##name##_vnni parameters;                                                         \
-    void resdual_##name##_fma parameters;                                                          \
-    void resdual_##name##_any parameters;                                                          \
+    void resdual_##name##_avx512 parameters;                                                         \
+    void resdual_##name##_avx2 parameters;                                                          \
+    void resdual_##name##_generic parameters;                                                          \
     static void name parameters                                                                    \
     {                                                                                              \
-        switch (in_use) {                                                                          \
-        case VNNI: resdual_##name##_vnni arguments; break;                                         \
-        case FMA: resdual_##name##_fma arguments; break;                                           \
-        case ANY: resdual_##name##_any arguments; break;                                           \
+        switch (active_isa) {                                                                          \
+        case AVX512: resdual_##name##_avx512 arguments; break;                                         \
+        case AVX2: resdual_##name##_avx2 arguments; break;                                           \
+        case GENERIC: resdual_##name##_generic arguments; break;                                           \
         }                                                                                          \
     }
 #else
-static enum kind supported(void) { return ANY; }
+static enum isa supported(void) { return GENERIC; }
 
 #define FUNCTION(name, parameters, arguments)                                                      \
-    void resdual_##name##_any parameters;                                                          \
-    static void name parameters { resdual_##name##_any arguments; }
+    void resdual_##name##_generic parameters;                                                          \
+    static void name parameters { resdual_##name##_generic arguments; }
 #endif
 
-static enum kind in_use = ANY;
+static enum isa active_isa = GENERIC;
 
-/* Compute as for a kind of processor, or for this one if it knows less; returns which it is. */
-int resdual_use(int most)
+/* Compute with an instruction set, or with this processor's newest if it lacks it; returns which. */
+int resdual_set_isa(int newest)
 {
-    const enum kind here = supported();
-    in_use = most < (int)here ? (enum kind)most : here;
-    return in_use;
+    const enum isa here = supported();
+    active_isa = newest < (int)here ? (enum isa)newest : here;
+    return active_isa;
 }
 
-/* How many inputs of a column lie together where weights are codes (bytes.h, codes.h). */
-int resdual_together(void) { return in_use == VNNI ? 4 : 2; }
+/* How many inputs of a column lie together where weights have 8 bits (int8.h). */
+int resdual_k_group(void) { return active_isa == AVX512 ? 4 : 2; }
 
 FUNCTION(decode,
          (const struct stack *s, const struct search *now, long first, long last, float *x,
@@ -71,101 +71,61 @@ FUNCTION(encode,
           float *d, char *scratch),
          (s, source, first, last, x, d, scratch))
 
-FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, void *codes),
-         (l, a, rows, out, codes))
+FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, void *qinputs),
+         (l, a, rows, out, qinputs))
 
-FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out, int *whole),
-         (a, rows, columns, out, whole))
-
-FUNCTION(greatest,
-         (const float *a, long rows, long columns, long few, float *values, int64_t *places,
-          int *whole),
-         (a, rows, columns, few, values, places, whole))
-
-struct numbers { /* of 32 bits */
-    const uint32_t *at;
-    int64_t count, step;
-};
+FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out),
+         (a, rows, columns, out))
 
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
-
-/* A checksum of every `step`-th number; of all in four parts that do not wait for one another. */
-static uint64_t checksum(struct numbers n)
-{
-    const uint64_t prime = 0x9E3779B97F4A7C15u;
-    uint64_t parts[4] = {1, 2, 3, 4};
-    int64_t i = 0;
-    for (; n.step == 1 && i + 8 <= n.count; i += 8)
-        for (int part = 0; part < 4; part++) {
-            uint64_t two;
-            memcpy(&two, n.at + i + 2 * part, sizeof two);
-            parts[part] = (parts[part] ^ two) * prime;
-            parts[part] ^= parts[part] >> 29;
-        }
-    for (; i < n.count; i += n.step) {
-        parts[0] = (parts[0] ^ n.at[i]) * prime;
-        parts[0] ^= parts[0] >> 29;
-    }
-    for (int part = 1; part < 4; part++) parts[0] = (parts[0] ^ parts[part]) * prime;
-    return parts[0] ^ parts[0] >> 32;
-}
-
-/* The same of several arrays, which `threads` share. */
-uint64_t resdual_fingerprint(const struct numbers *arrays, long number, long threads)
-{
-    uint64_t print = 0;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 4) reduction(+ : print)
-    for (long i = 0; i < number; i++) print += checksum(arrays[i]) * (2 * (uint64_t)i + 1);
-    return print;
-}
 
 /* Bytes of scratch for so many rows, with at most `longest` keys. */
 size_t resdual_scratch(const struct stack *s, long rows, long longest)
 {
     char *const anywhere = (char *)s;
-    const struct room room = furnish(s, rows, longest, anywhere);
+    const struct workspace work = workspace_layout(s, rows, longest, anywhere);
     const long inputs = s->inner > s->width ? s->inner : s->width;
-    return (size_t)((char *)room.codes - anywhere) + codes_of(inputs);
+    return (size_t)((char *)work.qinputs - anywhere) + int8_bytes(inputs);
 }
 
 /* The same for a call of resdual_linear. */
 size_t resdual_linear_scratch(const struct linear *l)
 {
-    return l->codes ? codes_of(l->inputs) : 0;
+    return l->qweight ? int8_bytes(l->inputs) : 0;
 }
 
 /* One token for every row of a search, whose rows `threads` share. x, and d where there is one, are
  * rows x width: the streams before the first layer; then x is the output of the stack, closed as
- * the search says. Each thread has `room` bytes of scratch. */
+ * the search says. Each thread has `bytes` of scratch. */
 void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d,
-                    char *scratch, size_t room, long threads)
+                    char *scratch, size_t bytes, long threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long i = 0; i < threads; i++)
         decode(s, now, now->rows * i / threads, now->rows * (i + 1) / threads, x, d,
-               scratch + i * room);
+               scratch + i * bytes);
 }
 
 /* A batch of sentences, which `threads` share. x and d are sentences x length x width. */
 void resdual_encode(const struct stack *s, const struct source *source, float *x, float *d,
-                    char *scratch, size_t room, long threads)
+                    char *scratch, size_t bytes, long threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long i = 0; i < threads; i++)
         encode(s, source, source->sentences * i / threads, source->sentences * (i + 1) / threads,
-               x, d, scratch + i * room);
+               x, d, scratch + i * bytes);
 }
 
 /* out = a W^T + b for rows x inputs, whose rows `threads` share. */
 void resdual_linear(const struct linear *l, const float *a, long rows, float *out, char *scratch,
-                    size_t room, long threads)
+                    size_t bytes, long threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long i = 0; i < threads; i++) {
         const long first = rows * i / threads, last = rows * (i + 1) / threads;
         linear(l, a + first * l->inputs, last - first, out + first * l->outputs,
-               scratch + i * room);
+               scratch + i * bytes);
     }
 }
 
@@ -186,30 +146,12 @@ long resdual_embed(const float *table, long words, long width, float scale, cons
     return found;
 }
 
-/* The logarithm of the softmax of rows x columns, whose rows `threads` share. Returns whether none
- * is NaN. */
-int resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
+/* The logarithm of the softmax of rows x columns, whose rows `threads` share. */
+void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
 {
-    int whole = 1;
-#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(& : whole)
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long i = 0; i < threads; i++) {
         const long first = rows * i / threads, last = rows * (i + 1) / threads;
-        log_softmax(a + first * columns, last - first, columns, out + first * columns, &whole);
+        log_softmax(a + first * columns, last - first, columns, out + first * columns);
     }
-    return whole;
-}
-
-/* The `few` greatest of each row of rows x columns, which `threads` share, and their columns: rows x
- * few, from the greatest on. Returns 0 where NaN is met. */
-int resdual_greatest(const float *a, long rows, long columns, long few, float *values,
-                     int64_t *places, long threads)
-{
-    int whole = 1;
-#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(& : whole)
-    for (long i = 0; i < threads; i++) {
-        const long first = rows * i / threads, last = rows * (i + 1) / threads;
-        greatest(a + first * columns, last - first, columns, few, values + first * few,
-                 places + first * few, &whole);
-    }
-    return whole;
 }

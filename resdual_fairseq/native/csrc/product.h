@@ -1,21 +1,21 @@
 /* Products with weights of float32. */
 
-#include "active.h"
+#include "sparse.h"
 #include "tiles.h"
 
 /* As `linear`, where the weights are floats.
  *
- * Many rows go DEEP inputs at a time, so that they stay in the processor's caches while all panels
- * pass by. With room for `lists`, inputs that are 0 are left out where there are many. */
+ * Many rows go K_BLOCK inputs at a time, so that they stay in the processor's caches while all panels
+ * pass by. With `lists`, inputs that are 0 are left out where there are many. */
 static void float_linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
                          int *lists)
 {
-    if (lists && many_zeros(l, a, rows, lists)) {
-        if (rows > FEW) many_active(l, a, rows, rectify, out, lists);
-        else few_active(l, a, rows, rectify, out, lists);
+    if (lists && is_sparse(l, a, rows, lists)) {
+        if (rows > SMALL_BATCH) sparse_many_rows(l, a, rows, rectify, out, lists);
+        else sparse_few_rows(l, a, rows, rectify, out, lists);
         return;
     }
-    const long depth = rows > FEW ? DEEP : l->inputs;
+    const long depth = rows > SMALL_BATCH ? K_BLOCK : l->inputs;
     for (long k = 0; k < l->inputs; k += depth) {
         const long left = l->inputs - k;
         struct share share = {.inputs = left < depth ? left : depth,

@@ -1,4 +1,4 @@
-/* Vectors of LANES floats, as wide as the kind of processor has them, and the tile of a product. */
+/* Vectors of LANES floats, as wide as the instruction set has them, and the tile of a product. */
 
 #ifndef RESDUAL_VECTORS
 #define RESDUAL_VECTORS
@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "structures.h"
+#include "resdual.h"
 
-#ifdef WITH_VNNI
+#ifdef WITH_AVX512
 #define LANES 16
 #define VECTORS 4 /* of columns whose sums are kept in registers at once */
 #else

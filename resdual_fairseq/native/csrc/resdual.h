@@ -1,32 +1,35 @@
-/* What the caller hands over; structures.py has the twins. */
+/* What the caller hands over, and the functions that it calls. Python reads this file by cffi. */
 
-#ifndef RESDUAL_STRUCTURES
-#define RESDUAL_STRUCTURES
+#ifndef RESDUAL_H
+#define RESDUAL_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #define PANEL 16 /* columns of a packed matrix that lie together */
 #define TILE 6   /* rows of a product that are computed together */
-#define FEW 24   /* rows that the caches hold whole */
-#define DEEP 512 /* inputs of more rows that they hold at a time */
-#define SHALLOW 96 /* inputs whose weights for PADDED columns the nearest cache holds */
+#define SMALL_BATCH 24   /* rows that the caches hold whole */
+#define K_BLOCK 512 /* inputs of more rows that they hold at a time */
+#define SPARSE_K_BLOCK 96 /* inputs whose weights for PADDED columns the nearest cache holds */
 #define PADDED 64 /* columns are padded to a multiple of this: the most that a tile takes */
 
 /* Panels hold PANEL columns, and there are as many as PADDED says, also for bias and scales. A
- * weight is float, or a code of 8 bits times its column's scale; n codes of a column lie together:
+ * weight is float, or an integer of 8 bits times its column's scale; n of these of a column lie together:
  * 2, or 4 for processors with VNNI, where they have no sign and are 128 more. */
 struct linear {
     const float *weight;      /* panels of inputs x PANEL, or NULL */
-    const signed char *codes; /* panels of (inputs / n, rounded up) x CODED_PANEL x n */
+    const signed char *qweight; /* panels of (inputs / n, rounded up) x INT8_PANEL x n */
     const float *scales, *bias;
     long inputs, outputs;
 };
 
-struct connection { /* what residual.py calls a Join, with the layer norm at its place */
+struct connection { /* around a block: its layer norm, and schemes.py's ConnectionSpec */
     const float *weight, *bias;
     float eps, scale;
     int norms_input, norms_sum, has_dual;
 };
 
-struct closing { /* what residual.py calls a Close, with LN_out */
+struct closing { /* LN_out, and schemes.py's ClosingSpec */
     const float *weight, *bias;
     float eps, alpha;
     int norms, has_dual;
@@ -50,7 +53,7 @@ struct source { /* a batch to encode, sentence by sentence */
     long sentences, length;
 };
 
-struct search {
+struct search { /* one step of it */
     float *const *past;       /* of every step so far and this: depth x its rows x 2 x width */
     const long *past_rows;    /* of every step: how many rows it had */
     const int *ancestors;     /* steps x rows: which row of a step's past is seen, or -1 */
@@ -62,5 +65,21 @@ struct search {
     struct closing closing;
     long steps, rows, memory_sentences, memory_length, align_layer;
 };
+
+/* library.c says what they do. */
+unsigned resdual_sources(void);
+int resdual_set_isa(int newest);
+int resdual_k_group(void);
+size_t resdual_scratch(const struct stack *s, long rows, long longest);
+size_t resdual_linear_scratch(const struct linear *l);
+void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d, char *scratch,
+                    size_t bytes, long threads);
+void resdual_encode(const struct stack *s, const struct source *source, float *x, float *d,
+                    char *scratch, size_t bytes, long threads);
+void resdual_linear(const struct linear *l, const float *a, long rows, float *out, char *scratch,
+                    size_t bytes, long threads);
+long resdual_embed(const float *table, long words, long width, float scale, const float *position,
+                   const int64_t *tokens, long apart, long rows, long padding, float *out);
+void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads);
 
 #endif

@@ -7,8 +7,8 @@
 #pragma GCC target("avx2,fma")
 #endif
 
-#define WITH_FMA
-#define VARIANT(name) resdual_##name##_fma
+#define WITH_AVX2
+#define VARIANT(name) resdual_##name##_avx2
 #include "layers.h"
 
 #ifdef __clang__

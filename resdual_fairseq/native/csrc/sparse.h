@@ -1,7 +1,7 @@
 /* Products with weights of float32 that leave out inputs that are 0: of what comes out of a trained
  * model's ReLU, most is. */
 
-#ifdef WITH_VNNI
+#ifdef WITH_AVX512
 #include <immintrin.h>
 #endif
 
@@ -10,7 +10,7 @@
 #include "tiles.h"
 
 /* What a tile's rows have beside 0: how many inputs that are not 0 in all of them, and which. */
-static void list_active(const float *a, long stride, long rows, long inputs, int *list)
+static void list_nonzero(const float *a, long stride, long rows, long inputs, int *list)
 {
     int found = 0;
     for (long k = 0; k < inputs; k += LANES) {
@@ -29,15 +29,15 @@ static void list_active(const float *a, long stride, long rows, long inputs, int
 static void list_of_each_tile(const float *a, long stride, long rows, long inputs, int *lists)
 {
     for (; rows > 0; rows -= TILE, a += TILE * stride, lists += 1 + inputs)
-        list_active(a, stride, rows < TILE ? rows : TILE, inputs, lists);
+        list_nonzero(a, stride, rows < TILE ? rows : TILE, inputs, lists);
 }
 
-/* The same for each row by itself, of at most SHALLOW inputs. */
+/* The same for each row by itself, of at most SPARSE_K_BLOCK inputs. */
 static void list_of_each_row(const float *a, long stride, long rows, long inputs, int *lists)
 {
-    for (; rows > 0; rows--, a += stride, lists += 1 + SHALLOW) {
+    for (; rows > 0; rows--, a += stride, lists += 1 + SPARSE_K_BLOCK) {
         int found = 0;
-#ifdef WITH_VNNI
+#ifdef WITH_AVX512
         __m512i which = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         for (long k = 0; k < inputs; k += LANES) {
             const __m512 x = (__m512)fetch(a + k, inputs - k);
@@ -106,8 +106,8 @@ row(const int whole, const int *list, const struct linear *l, struct share share
 static void each_row(const int *lists, const struct linear *l, struct share share,
                      const float *next, const float *a, long rows, float *out)
 {
-    for (long r = 0; r < rows; r++, a += l->inputs, out += l->outputs, lists += 1 + SHALLOW) {
-        for (long k = r * SHALLOW / rows; k < (r + 1) * SHALLOW / rows; k++)
+    for (long r = 0; r < rows; r++, a += l->inputs, out += l->outputs, lists += 1 + SPARSE_K_BLOCK) {
+        for (long k = r * SPARSE_K_BLOCK / rows; k < (r + 1) * SPARSE_K_BLOCK / rows; k++)
             for (long panel = 0; panel < PADDED / PANEL; panel++)
                 __builtin_prefetch(next + (panel * l->inputs + k) * PANEL, 0, 2);
         if (share.columns >= PADDED) row(1, lists, l, share, a, out);
@@ -117,11 +117,11 @@ static void each_row(const int *lists, const struct linear *l, struct share shar
 
 /* Whether so few inputs count that their lists pay: of many rows, each by itself, three fifths on
  * average over some; of a few, in all of which they have to be 0, three quarters in the first tile. */
-static int many_zeros(const struct linear *l, const float *a, long rows, int *lists)
+static int is_sparse(const struct linear *l, const float *a, long rows, int *lists)
 {
     const long height = rows < TILE ? rows : TILE, inputs = l->inputs;
-    if (rows <= FEW) {
-        list_active(a, inputs, height, inputs, lists);
+    if (rows <= SMALL_BATCH) {
+        list_nonzero(a, inputs, height, inputs, lists);
         return 4 * (long)lists[0] <= 3 * inputs;
     }
     long active = 0;
@@ -130,7 +130,7 @@ static int many_zeros(const struct linear *l, const float *a, long rows, int *li
 }
 
 /* Of few rows, the whole product. */
-static void few_active(const struct linear *l, const float *a, long rows, int rectify, float *out,
+static void sparse_few_rows(const struct linear *l, const float *a, long rows, int rectify, float *out,
                        int *lists)
 {
     struct share share = {.inputs = l->inputs, .rectify = rectify};
@@ -143,14 +143,14 @@ static void few_active(const struct linear *l, const float *a, long rows, int re
     }
 }
 
-/* Of many rows, one by one, SHALLOW inputs at a time. */
-static void many_active(const struct linear *l, const float *a, long rows, int rectify, float *out,
+/* Of many rows, one by one, SPARSE_K_BLOCK inputs at a time. */
+static void sparse_many_rows(const struct linear *l, const float *a, long rows, int rectify, float *out,
                         int *lists)
 {
-    for (long k = 0; k < l->inputs; k += SHALLOW) {
+    for (long k = 0; k < l->inputs; k += SPARSE_K_BLOCK) {
         const long left = l->inputs - k;
-        struct share share = {.inputs = left < SHALLOW ? left : SHALLOW,
-                              .rectify = rectify && left <= SHALLOW};
+        struct share share = {.inputs = left < SPARSE_K_BLOCK ? left : SPARSE_K_BLOCK,
+                              .rectify = rectify && left <= SPARSE_K_BLOCK};
         list_of_each_row(a + k, l->inputs, rows, share.inputs, lists);
         for (long j = 0; j < l->outputs; j += PADDED) {
             const long then = j + PADDED < l->outputs ? (j + PADDED) * l->inputs + k * PANEL

@@ -4,5 +4,5 @@
 #pragma GCC diagnostic ignored "-Wpsabi" /* vectors cross no call of other files */
 #endif
 
-#define VARIANT(name) resdual_##name##_any
+#define VARIANT(name) resdual_##name##_generic
 #include "layers.h"
