@@ -1,4 +1,4 @@
-"""Protects the README: its commands run word for word, and its tables say what the code does."""
+"""Protects the pages: their commands run word for word, their tables say what the code does."""
 
 import random
 import re
@@ -13,6 +13,8 @@ from helpers.commands import PLUGIN, ROOT, environment
 
 from resdual_fairseq.residual import RESIDUALS
 
+DOCS = ("training", "generation", "language_models")
+"""Pages whose commands follow on the README's, in this order."""
 WORDS = ["open", "close", "the", "a", "light", "door", "window", "setting", "red", "on", "off"]
 
 
@@ -50,12 +52,12 @@ def write_own_text(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_commands_run_word_for_word(tmp_path: Path) -> None:
+def test_the_pages_commands_run_word_for_word(tmp_path: Path) -> None:
     folder = copy_of_repository(tmp_path / "clone")
     write_own_text(folder)
-    commands = [as_shell(*block) for block in blocks((ROOT / "README.md").read_text())]
+    pages = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS)]
+    commands = [as_shell(*block) for page in pages for block in blocks(page.read_text())]
     commands.remove("bash scripts/test.sh\n")  # it runs this test
-    assert len(commands) > 8
     variables = environment(
         RESDUAL_DEMO_UPDATES="4", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
         RESDUAL_DEMO_DIR=str(folder / "demo"),
@@ -71,7 +73,8 @@ def test_the_readmes_commands_run_word_for_word(tmp_path: Path) -> None:
     assert re.search(r"^chrF2 +[0-9.]+ +nrefs:1\|case:mixed", report, flags=re.MULTILINE)
     assert report.count("\n  translation ") == 6
     assert "parameters 2," in report
-    assert (folder / "my" / "model" / "test.de").is_file()
+    for made in ("model/test.de", "model/int8.pt", "diagnosis/claims.txt", "onnx/encoder.onnx"):
+        assert (folder / "my" / made).is_file()
 
 
 def test_ci_runs_the_test_script() -> None:
@@ -79,15 +82,22 @@ def test_ci_runs_the_test_script() -> None:
     assert "bash scripts/test.sh\n" in (ROOT / "README.md").read_text()
 
 
-def test_the_readme_names_every_preset_and_residual() -> None:
-    page = (ROOT / "README.md").read_text()
+def test_the_pages_name_every_preset_and_residual() -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
     for preset in ARCH_MODEL_INV_REGISTRY["resdual_transformer"]:
         assert f"| `{preset}` |" in page
         assert (PLUGIN / "config" / f"{preset}.yaml").is_file()
-    assert "--residual {" + ",".join(RESIDUALS) + "}" in page
+    for name in ("README.md", "docs/training.md"):
+        assert "--residual {" + ",".join(RESIDUALS) + "}" in (ROOT / name).read_text()
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+def test_the_readme_can_be_read_in_one_sitting() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) < 170
+    assert max(map(len, lines)) <= 130
