@@ -135,8 +135,8 @@ cool_down() {
 }
 
 updates() {
-    PYTHONPATH=examples/quickstart python -c \
-        'import report, sys; print(report.updates(report.Path(sys.argv[1])))' \
+    PYTHONPATH=examples python -c \
+        'import sys; from quickstart import report; print(report.updates(report.Path(sys.argv[1])))' \
         "$MODEL/checkpoint_last.pt" 2>/dev/null
 }
 

@@ -20,25 +20,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("recipes_common", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import wheel_texts  # noqa: E402
-from clean_pairs import keep_good  # noqa: E402
-from encode_pairs import encoding_steps, print_summary  # noqa: E402
-from out_folder import SETTINGS, as_json, open_folder  # noqa: E402
-from prepare_options import positive  # noqa: E402
-from run_steps import (  # noqa: E402
+from common import wheel_texts
+from common.clean_pairs import keep_good
+from common.encode_pairs import encoding_steps, print_summary
+from common.out_folder import SETTINGS, as_json, open_folder
+from common.run_steps import (
     PrepareError,
     alone,
     building,
     exit_status,
+    positive,
     say,
     take_steps,
     write_lines,
     write_whole,
 )
-from split_languages import hold_out, split  # noqa: E402
+from multilingual.split_languages import hold_out, split
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("multilingual", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from directions import directions_of, languages_of  # noqa: E402
-from hypotheses import detokenized  # noqa: E402
-from run_steps import (  # noqa: E402
+from sacrebleu.metrics import BLEU, CHRF
+
+from common.run_steps import (
     PrepareError,
     exit_status,
     read_lines,
@@ -29,12 +28,13 @@ from run_steps import (  # noqa: E402
     write_lines,
     write_whole,
 )
-from sacrebleu.metrics import BLEU, CHRF  # noqa: E402
+from multilingual.directions import directions_of, languages_of
+from quickstart.hypotheses import detokenized
 
 ENGLISH = "en"
 # Languages written without spaces between words, and sacreBLEU's tokenizer for them.
 TOKENIZERS = {"zh_Hans": "zh", "zh_Hant": "zh", "ja": "char"}
-PLUGIN = EXAMPLES.parent / "resdual_fairseq"
+PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
 
 class Row(NamedTuple):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from clean_pairs import Pair
-from split_pairs import MIN_WORDS, SPLITS, key, ranked, words
+from common.clean_pairs import Pair
+from common.split_pairs import MIN_WORDS, SPLITS, key, ranked, words
 
 Texts = dict[str, dict[str, list[Pair]]]
 

@@ -7,7 +7,7 @@
 # DATA is prepare.py's --out, MODEL the folder for checkpoints; options given here win. Killed, it goes
 # on from MODEL/checkpoint_last.pt when the same command is given again.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes_common/arguments.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common/arguments.sh"
 
 TOOLS="$HERE/../multilingual"
 exec fairseq-train "$DATA/data-bin" --user-dir "$PLUGIN" \

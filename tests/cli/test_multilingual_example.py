@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.commands import run
-from helpers.quickstart import make_wheel, run_steps, wheel_texts
+from helpers.quickstart import make_wheel
 from helpers.recipes import EXAMPLES
+
+from common import run_steps, wheel_texts
+from multilingual.prepare import main as prepare
 
 pytestmark = pytest.mark.slow
 FOLDER = EXAMPLES / "multilingual"
 ENDINGS = {"de": "ist jetzt offen", "fr": "est maintenant ouverte", "en": "is open now"}
-
-
-def prepare(*options: object) -> int:
-    """The command in this process, where the made-up wheel's checksum holds."""
-    spec = importlib.util.spec_from_file_location("multilingual_prepare", FOLDER / "prepare.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    try:
-        spec.loader.exec_module(module)
-        status: int = module.main([str(option) for option in options])
-    finally:
-        sys.path[:] = path
-    return status
 
 
 @pytest.fixture()
@@ -45,15 +33,15 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, model = tmp_path / "data", tmp_path / "model"
-    options = ("--out", out, "--wheel", wheel, "--languages", "de", "fr", "--held-out", 4, 3,
-               "--most-lines", 12, 8, "--vocabulary", 60)  # fmt: skip
-    assert prepare(*options) == 0
-    assert prepare(*options) == 0
+    options = ["--out", str(out), "--wheel", str(wheel), "--languages", "de", "fr"]
+    options += ["--held-out", "4", "3", "--most-lines", "12", "8", "--vocabulary", "60"]
+    assert prepare(options) == 0
+    assert prepare(options) == 0
     assert "already prepared with these settings" in capsys.readouterr().out
     test_lines = [(out / "text" / f"en-{x}" / "test.en").read_text() for x in ("de", "fr")]
     assert test_lines[0] == test_lines[1]
     assert test_lines[0].count("\n") == 12
-    assert prepare(*options, "--vocabulary", 70) == 1
+    assert prepare([*options, "--vocabulary", "70"]) == 1
     assert "was prepared with other settings (vocabulary: 60, now 70)" in capsys.readouterr().err
 
     run(
@@ -86,7 +74,7 @@ def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_what_cannot_be_prepared(
     options: tuple[str, ...], message: str, wheel: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    assert prepare("--out", tmp_path / "data", "--wheel", wheel, *options) == 1
+    assert prepare(["--out", str(tmp_path / "data"), "--wheel", str(wheel), *options]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data" / "text").exists()
 

@@ -151,7 +151,7 @@ def test_score_translates_and_scores(tmp_path: Path) -> None:
         "--data-buffer-size", 0, "--max-tokens", 400,
     )  # fmt: skip
     run(
-        "bash", EXAMPLES / "recipes_common" / "score.sh", out, "en", "de",
+        "bash", EXAMPLES / "common" / "score.sh", out, "en", "de",
         tmp_path / "model" / "checkpoint_last.pt", tmp_path / "test", "--max-len-b", 2, "--beam", 1,
     )  # fmt: skip
     scores = json.loads((tmp_path / "test" / "scores.json").read_text())

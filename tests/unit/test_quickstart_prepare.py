@@ -14,15 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.quickstart import (
-    encode_text,
-    make_wheel,
-    many_integrations,
-    plain_texts,
-    prepare,
-    run_steps,
-    wheel_texts,
-)
+from helpers.quickstart import make_wheel, many_integrations
+
+from common import encode_text, run_steps, wheel_texts
+from quickstart import plain_texts, prepare
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.quickstart import cooldown, report
+
+from quickstart import cooldown, report
 
 
 @pytest.fixture

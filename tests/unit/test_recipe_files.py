@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.quickstart import run_steps
-from helpers.recipes import as_text, encode_pairs, fetch, raw_formats, write_tar
+from helpers.recipes import as_text, write_tar
+
+from common import encode_pairs, fetch, raw_formats, run_steps
 
 CONTENT = bytes(range(256)) * 40
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from helpers.quickstart import clean_pairs, split_pairs
-from helpers.recipes import split_languages
 from hypothesis import given
 from hypothesis import strategies as st
 
-Pair = clean_pairs.Pair
+from common import split_pairs
+from common.clean_pairs import Pair
+from multilingual import split_languages
+
 LANGUAGES = ("de", "fr", "it")
 TEXTS = st.lists(
     st.tuples(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 
-from run_steps import PrepareError, say, sha256
+from common.run_steps import PrepareError, say, sha256
 
 BLOCK = 1 << 20
 SHOW_EVERY = 64 * BLOCK

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clean_pairs import Pair
-from encode_pairs import encoding_steps, print_summary
-from fetch import RawFile, obtain
-from out_folder import SETTINGS, as_json, open_folder
-from prepare_options import positive
-from run_steps import (
+from common.clean_pairs import Pair
+from common.encode_pairs import encoding_steps, print_summary
+from common.fetch import RawFile, obtain
+from common.out_folder import SETTINGS, as_json, open_folder
+from common.run_steps import (
     PrepareError,
     alone,
     building,
     exit_status,
+    positive,
     say,
     sha256,
     take_steps,
     write_lines,
     write_whole,
 )
-from split_pairs import SPLITS
+from common.split_pairs import SPLITS
 
 Splits = Mapping[str, Sequence[Pair]]
 Pairs = Mapping[str, tuple[str, str]]
