@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.corpus import Corpus, Pairs, Splits, main
-from common.fetch import RawFile
+from common.raw_files import RawFile
 from common.raw_formats import members, pair_lines, segments, talk_lines
 
 ARCHIVE = "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz"

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.clean_pairs import Pair
 from common.corpus import Corpus, Pairs, Splits, main
-from common.fetch import RawFile
+from common.raw_files import RawFile
 from common.raw_formats import gzip_lines, pair_lines
 
 HOME = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"

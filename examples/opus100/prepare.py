@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.corpus import Corpus, Pairs, Splits, main
-from common.fetch import RawFile
+from common.raw_files import RawFile
 from common.raw_formats import each_member, pair_lines
 
 ARCHIVE = "https://data.statmt.org/opus-100-corpus/v1.0/opus-100-corpus-v1.0.tar.gz"
