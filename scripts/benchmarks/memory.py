@@ -108,7 +108,7 @@ def training(size: str, arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Peaks of all sides, and their ratios."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(OF_ITS_OWN)  # read by processes that start
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["memory"])
+    context.set_forkserver_preload(["fairseq.models", "resdual_fairseq"])
     rounds: List[Dict[str, float]] = []
     for number in range(arguments.rounds):
         order = list(SIDES) if number % 2 == 0 else list(reversed(SIDES))
