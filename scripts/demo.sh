@@ -89,7 +89,7 @@ fit() {
         --encoder-embed-dim 128 --encoder-ffn-embed-dim 256 \
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
         --criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' \
-        --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
+        --max-tokens 500 --required-batch-size-multiple 1 --update-epoch-batch-itr True --seed 1 \
         --num-workers 0 --data-buffer-size 0 \
         --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \

@@ -10,6 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common/arguments.sh"
 
 # The recipe of OPUS-100, on a smaller model: English to and from every language, sampled with
 # temperature 5, the target language told to the encoder.
+# A killed run goes on with the same batches: this task draws each epoch's anew by itself, and leaves
+# fairseq's --update-epoch-batch-itr, with which the other recipes do, unread.
 exec fairseq-train "$DATA/data-bin" --user-dir "$PLUGIN" \
     --task translation_multi_simple_epoch --encoder-langtok tgt \
     --langs "$(python "$HERE/directions.py" languages "$DATA")" \

@@ -10,6 +10,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../common/arguments.sh"
 
 TOOLS="$HERE/../multilingual"
+# A killed run goes on with the same batches: this task draws each epoch's anew by itself, and leaves
+# fairseq's --update-epoch-batch-itr, with which the other recipes do, unread.
 exec fairseq-train "$DATA/data-bin" --user-dir "$PLUGIN" \
     --task translation_multi_simple_epoch --encoder-langtok tgt \
     --langs "$(python "$TOOLS/directions.py" languages "$DATA")" \
