@@ -147,14 +147,14 @@ def work(options: argparse.Namespace) -> None:
     say("\n" + result)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="prepare.py's --out")
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint (.pt)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the translations")
     parser.add_argument("--beam", type=int, default=4, help="(default: 4)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     return exit_status("score.py", lambda: work(options))
 
 

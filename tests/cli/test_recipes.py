@@ -12,12 +12,14 @@ import pytest
 from helpers.commands import PLUGIN, run
 from helpers.recipes import (
     EXAMPLES,
+    through_server,
     write_iwslt14,
     write_multi30k,
     write_opus100,
     write_wmt14,
 )
 
+from common import encode_text
 from common.corpus import main
 
 pytestmark = pytest.mark.slow
@@ -34,6 +36,11 @@ DATASETS["wmt14/full"].md5 = [sys.argv[1]]
 del sys.argv[:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+
+@pytest.fixture(autouse=True)
+def _served(monkeypatch: pytest.MonkeyPatch) -> None:
+    through_server(monkeypatch, encode_text)
 
 
 def options(folder: Path, *more: object) -> list[str]:

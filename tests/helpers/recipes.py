@@ -7,9 +7,22 @@ import io
 import random
 import tarfile
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .commands import run
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WORDS = ["open", "close", "the", "a", "light", "door", "window", "red", "on", "off", "old"]
+
+
+def through_server(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+    """Let modules of the examples run fairseq's commands as :func:`helpers.commands.run` does."""
+    for module in modules:
+        monkeypatch.setattr(
+            module, "run", lambda command, *_: print(run(Path(command[0]).name, *command[1:]))
+        )
 
 
 def sentences(count: int, seed: int = 1) -> list[str]:
