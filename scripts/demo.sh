@@ -23,7 +23,6 @@ STARTED=$(date +%s)
 # 8 is the terminal even while a command's messages go through a filter, which Ctrl-C ends too.
 exec 8>&2
 trap 'printf "\ninterrupted; run the same command again to go on\n" >&8; exit 130' INT
-install quickstart
 
 RUN="${RESDUAL_DEMO_DIR:-$ROOT/runs/quickstart}"
 MINUTES="${RESDUAL_DEMO_MINUTES:-6}"
@@ -36,6 +35,7 @@ number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
     fail "RESDUAL_DEMO_UPDATES=$UPDATES is not a number of updates; give a whole number above 0"
 [[ "$ALPHA" =~ ^[0-9]+([.][0-9]+)?$ ]] ||
     fail "RESDUAL_DEMO_ALPHA=$ALPHA is not a weight of 0 or more; give a number such as 0, 0.25 or 1"
+install quickstart
 mkdir -p "$RUN" || fail "cannot make the folder $RUN; choose another in RESDUAL_DEMO_DIR"
 RUN="$(cd "$RUN" && pwd)"
 # The commands below hold this lock too: one that outlives a killed demo still writes into the folder.

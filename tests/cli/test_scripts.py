@@ -41,6 +41,23 @@ def test_a_python_that_is_named_must_be_usable(tmp_path: Path) -> None:
     assert "error: RESDUAL_PYTHON=/nonexistent/python is not a Python 3.9" in output
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MINUTES", "0", "is not a number of minutes; give 1 or more"),
+        ("UPDATES", "1.5", "is not a number of updates; give a whole number"),
+        ("ALPHA", "-1", "is not a weight of 0 or more; give a number such as 0, 0.25 or 1"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(
+    name: str, value: str, message: str, tmp_path: Path
+) -> None:
+    variables = {f"RESDUAL_DEMO_{name}": value, "RESDUAL_VENV": str(tmp_path / "venv")}
+    output = run("bash", ROOT / "scripts" / "demo.sh", fails=True, **variables)
+    assert f"error: RESDUAL_DEMO_{name}={value} {message}" in output
+    assert not (tmp_path / "venv").exists()
+
+
 def install_with(python: str, venv: Path, fails: bool = False) -> str:
     """What `install` of scripts/environment.sh asks of an environment's Python, a shell script."""
     log = venv / "log"
