@@ -17,6 +17,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from common.run_steps import (
     write_lines,
     write_whole,
 )
-from multilingual.split_languages import hold_out, split
+from common.split_pairs import hold_out
+from multilingual.split_languages import split
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1
@@ -109,7 +111,7 @@ def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path)
     for language in options.languages:
         say(f"reading {ENGLISH}-{language}")
         kept[language], dropped[language] = keep_good(wheel_texts.read(wheel, ENGLISH, language))
-    held_out = hold_out(kept, *settings["held_out"], settings["seed"])
+    held_out = hold_out(chain(*kept.values()), *settings["held_out"], settings["seed"])
     test, valid = settings["most_lines"]
     splits = split(kept, held_out, {"test": test, "valid": valid})
     with building(text) as folder:
