@@ -66,18 +66,20 @@ class Comparison(NamedTuple):
     same: bool = False
 
 
-def training_step(model: nn.Module, arguments: argparse.Namespace) -> Work:
-    """A forward and backward pass of 768 target tokens, as one of the updates 0, 1, 2 ..."""
+def training_step(model: nn.Module, arguments: argparse.Namespace, update: bool = False) -> Work:
+    """A forward and backward pass of 768 target tokens, and an update where that is asked for."""
     task = Task(arguments.words)
     criterion = LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=0.1)
     sample = batch(32, 24, arguments.words)
     updates = itertools.count()
-    model.train()
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-4)
 
     def step() -> None:
         model.set_num_updates(next(updates))
         model.zero_grad()
         criterion(model, sample)[0].backward()
+        if update:
+            optimizer.step()
 
     return step
 
@@ -91,7 +93,7 @@ def train(size: str, task: Task, arguments: argparse.Namespace) -> Iterator[Comp
 
 def fp32(size: str, task: Task, arguments: argparse.Namespace) -> Iterator[Comparison]:
     models = (build(OURS, task, **options_of(size), residual_fp32=on) for on in (True, False))
-    steps = (training_step(model.bfloat16(), arguments) for model in models)
+    steps = (training_step(model.bfloat16(), arguments, update=True) for model in models)
     yield Comparison("training step in bf16, --residual-fp32 over none", *steps)
 
 
@@ -99,7 +101,7 @@ def gradient_log(size: str, task: Task, arguments: argparse.Namespace) -> Iterat
     with tempfile.TemporaryDirectory() as folder:
         logged = build(OURS, task, **options_of(size), log_block_gradients=1, save_dir=folder)
         plain = build(OURS, task, **options_of(size))
-        steps = (training_step(model, arguments) for model in (logged, plain))
+        steps = (training_step(model, arguments, update=True) for model in (logged, plain))
         yield Comparison("training step, gradients logged over not", *steps)
 
 
