@@ -58,10 +58,12 @@ setup(
         "subword-nmt>=0.3.8",
     ],
     extras_require={
-        "quickstart": ["sacremoses>=0.1.1"],
+        "quickstart": ["pooch>=1.8", "sacrebleu>=2.2", "sacremoses>=0.1.1"],
         "diagnostics": ["matplotlib>=3.6", "scipy>=1.9"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
         "dev": [
+            "pooch>=1.8",
+            "sacrebleu>=2.2",
             "sacremoses>=0.1.1",
             "matplotlib>=3.6",
             "scipy>=1.9",

@@ -8,6 +8,7 @@
 #   RESDUAL_DEMO_DIR      where everything goes        (default: runs/quickstart in the repository)
 #   RESDUAL_DEMO_MINUTES  minutes after which training ends at the latest    (default: 6)
 #   RESDUAL_DEMO_UPDATES  training updates      (default: what the machine does in those minutes)
+#   RESDUAL_DEMO_ALPHA    the model's --residual-alpha: 1 as published, 0 learns faster     (default: 0)
 #   RESDUAL_DEMO_WHEEL    a homeassistant 2026.11.0 wheel on disk     (default: pip fetches it)
 #   RESDUAL_VENV, RESDUAL_PYTHON: see scripts/environment.sh
 set -euo pipefail
@@ -22,16 +23,19 @@ STARTED=$(date +%s)
 # 8 is the terminal even while a command's messages go through a filter, which Ctrl-C ends too.
 exec 8>&2
 trap 'printf "\ninterrupted; run the same command again to go on\n" >&8; exit 130' INT
-install quickstart
 
 RUN="${RESDUAL_DEMO_DIR:-$ROOT/runs/quickstart}"
 MINUTES="${RESDUAL_DEMO_MINUTES:-6}"
 UPDATES="${RESDUAL_DEMO_UPDATES:-}"
+ALPHA="${RESDUAL_DEMO_ALPHA:-0}"
 number='^[0-9]*[1-9][0-9]*([.][0-9]+)?$'
 [[ "$MINUTES" =~ $number ]] ||
     fail "RESDUAL_DEMO_MINUTES=$MINUTES is not a number of minutes; give 1 or more, such as 1.5"
 [[ "$UPDATES" =~ ^([1-9][0-9]*)?$ ]] ||
     fail "RESDUAL_DEMO_UPDATES=$UPDATES is not a number of updates; give a whole number above 0"
+[[ "$ALPHA" =~ ^[0-9]+([.][0-9]+)?$ ]] ||
+    fail "RESDUAL_DEMO_ALPHA=$ALPHA is not a weight of 0 or more; give a number such as 0, 0.25 or 1"
+install quickstart
 mkdir -p "$RUN" || fail "cannot make the folder $RUN; choose another in RESDUAL_DEMO_DIR"
 RUN="$(cd "$RUN" && pwd)"
 # The commands below hold this lock too: one that outlives a killed demo still writes into the folder.
@@ -80,12 +84,12 @@ prepare() {
 fit() {
     mend_checkpoint
     run_fairseq fairseq-train "$DATA/data-bin" --source-lang de --target-lang en \
-        --user-dir resdual_fairseq --arch resdual_transformer --residual-alpha 0 \
+        --user-dir resdual_fairseq --arch resdual_transformer --residual-alpha "$ALPHA" \
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
         --encoder-embed-dim 128 --encoder-ffn-embed-dim 256 \
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0 \
         --criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' \
-        --max-tokens 500 --required-batch-size-multiple 1 --seed 1 \
+        --max-tokens 500 --required-batch-size-multiple 1 --update-epoch-batch-itr True --seed 1 \
         --num-workers 0 --data-buffer-size 0 \
         --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
@@ -135,8 +139,8 @@ cool_down() {
 }
 
 updates() {
-    PYTHONPATH=examples/quickstart python -c \
-        'import report, sys; print(report.updates(report.Path(sys.argv[1])))' \
+    PYTHONPATH=examples python -c \
+        'import sys; from quickstart import report; print(report.updates(report.Path(sys.argv[1])))' \
         "$MODEL/checkpoint_last.pt" 2>/dev/null
 }
 
@@ -171,6 +175,7 @@ mkdir -p "$DATA"
 prepare
 [ -e "$DATA/prepare.seconds" ] || echo $(($(date +%s) - began)) >"$DATA/prepare.seconds"
 MODEL="$RUN/model-${UPDATES:-$MINUTES-minutes}"
+[ "$ALPHA" = 0 ] || MODEL="$MODEL-alpha-$ALPHA"
 OUT="$MODEL/test"
 mkdir -p "$MODEL"
 stage train train

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from learning import NAMES, Baselines, Outcome
+
+from depth.learning import NAMES, Baselines, Outcome
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

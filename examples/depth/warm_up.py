@@ -21,16 +21,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / "depth"), str(EXAMPLES / "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask for every detail
 
-from curves import draw_curves  # noqa: E402
-from learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
-from run_steps import PrepareError, alone, exit_status, say, tool, write_whole  # noqa: E402
+from common.run_steps import PrepareError, alone, exit_status, say, tool, write_whole  # noqa: E402
+from depth.curves import draw_curves  # noqa: E402
+from depth.learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
 
-PLUGIN = EXAMPLES.parent / "resdual_fairseq"
+PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
 
 class Run(NamedTuple):

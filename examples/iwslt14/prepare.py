@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("recipes_common", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from corpus import Corpus, Pairs, Splits, main  # noqa: E402
-from fetch import RawFile  # noqa: E402
-from raw_formats import members, pair_lines, segments, talk_lines  # noqa: E402
+from common.corpus import Corpus, Pairs, Splits, main
+from common.raw_files import RawFile
+from common.raw_formats import members, pair_lines, segments, talk_lines
 
 ARCHIVE = "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz"
 TRAIN = "train.tags.de-en"

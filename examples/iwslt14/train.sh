@@ -7,7 +7,7 @@
 # DATA is prepare.py's --out, MODEL the folder for checkpoints; options given here win. Killed, it goes
 # on from MODEL/checkpoint_last.pt when the same command is given again.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes_common/arguments.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common/arguments.sh"
 
 exec fairseq-train "$DATA/data-bin" --source-lang de --target-lang en --user-dir "$PLUGIN" \
     --arch resdual_transformer_iwslt_de_en \
@@ -15,6 +15,7 @@ exec fairseq-train "$DATA/data-bin" --source-lang de --target-lang en --user-dir
     --optimizer adam --adam-betas '(0.9, 0.98)' --weight-decay 1e-4 --clip-norm 0 \
     --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-7 \
     --max-tokens 4096 --required-batch-size-multiple 1 --seed 1 \
+    --update-epoch-batch-itr True \
     --eval-bleu --eval-bleu-args '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}' \
     --eval-bleu-detok moses --eval-bleu-remove-bpe \
     --best-checkpoint-metric bleu --maximize-best-checkpoint-metric --patience 20 \

@@ -21,5 +21,6 @@ exec fairseq-train "$DATA_BIN" --task language_modeling --user-dir "$PLUGIN" \
     --optimizer fused_adam --adam-betas '(0.9, 0.98)' --weight-decay 0.01 --clip-norm 1.0 \
     --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 150 \
     --total-num-update 1500 --max-update 1500 --required-batch-size-multiple 1 --seed 1 \
+    --update-epoch-batch-itr True \
     --save-dir "$MODEL" --no-epoch-checkpoints --num-workers 0 --data-buffer-size 0 \
     --log-format simple --log-interval 50 "$@"

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("recipes_common", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from clean_pairs import Pair  # noqa: E402
-from corpus import Corpus, Pairs, Splits, main  # noqa: E402
-from fetch import RawFile  # noqa: E402
-from raw_formats import gzip_lines, pair_lines  # noqa: E402
+from common.clean_pairs import Pair
+from common.corpus import Corpus, Pairs, Splits, main
+from common.raw_files import RawFile
+from common.raw_formats import gzip_lines, pair_lines
 
 HOME = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 RAW_SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}

@@ -17,28 +17,29 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("recipes_common", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import wheel_texts  # noqa: E402
-from clean_pairs import keep_good  # noqa: E402
-from encode_pairs import encoding_steps, print_summary  # noqa: E402
-from out_folder import SETTINGS, as_json, open_folder  # noqa: E402
-from prepare_options import positive  # noqa: E402
-from run_steps import (  # noqa: E402
+from common import wheel_texts
+from common.clean_pairs import keep_good
+from common.encode_pairs import encoding_steps, print_summary
+from common.out_folder import SETTINGS, as_json, open_folder
+from common.run_steps import (
     PrepareError,
     alone,
     building,
     exit_status,
+    positive,
     say,
     take_steps,
     write_lines,
     write_whole,
 )
-from split_languages import hold_out, split  # noqa: E402
+from common.split_pairs import hold_out
+from multilingual.split_languages import split
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1
@@ -110,7 +111,7 @@ def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path)
     for language in options.languages:
         say(f"reading {ENGLISH}-{language}")
         kept[language], dropped[language] = keep_good(wheel_texts.read(wheel, ENGLISH, language))
-    held_out = hold_out(kept, *settings["held_out"], settings["seed"])
+    held_out = hold_out(chain(*kept.values()), *settings["held_out"], settings["seed"])
     test, valid = settings["most_lines"]
     splits = split(kept, held_out, {"test": test, "valid": valid})
     with building(text) as folder:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(EXAMPLES / name) for name in ("multilingual", "quickstart")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from directions import directions_of, languages_of  # noqa: E402
-from hypotheses import detokenized  # noqa: E402
-from run_steps import (  # noqa: E402
+from sacrebleu.metrics import BLEU, CHRF
+
+from common.run_steps import (
     PrepareError,
     exit_status,
     read_lines,
@@ -29,12 +28,13 @@ from run_steps import (  # noqa: E402
     write_lines,
     write_whole,
 )
-from sacrebleu.metrics import BLEU, CHRF  # noqa: E402
+from multilingual.directions import directions_of, languages_of
+from quickstart.hypotheses import detokenized
 
 ENGLISH = "en"
 # Languages written without spaces between words, and sacreBLEU's tokenizer for them.
 TOKENIZERS = {"zh_Hans": "zh", "zh_Hant": "zh", "ja": "char"}
-PLUGIN = EXAMPLES.parent / "resdual_fairseq"
+PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
 
 class Row(NamedTuple):
@@ -147,14 +147,14 @@ def work(options: argparse.Namespace) -> None:
     say("\n" + result)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="prepare.py's --out")
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint (.pt)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the translations")
     parser.add_argument("--beam", type=int, default=4, help="(default: 4)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     return exit_status("score.py", lambda: work(options))
 
 

@@ -10,18 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from clean_pairs import Pair
-from split_pairs import MIN_WORDS, SPLITS, key, ranked, words
+from common.clean_pairs import Pair
+from common.split_pairs import MIN_WORDS, SPLITS, key, words
 
 Texts = dict[str, dict[str, list[Pair]]]
-
-
-def hold_out(
-    pairs: Mapping[str, Iterable[Pair]], test: int, valid: int, seed: int
-) -> dict[str, list[str]]:
-    """The integrations held out of every language, by split; the seed alone decides."""
-    order = ranked((pair.group for language in pairs.values() for pair in language), seed)
-    return {"test": sorted(order[:test]), "valid": sorted(order[test : test + valid])}
 
 
 def split(

@@ -7,9 +7,11 @@
 # DATA is prepare.py's --out, MODEL the folder for checkpoints; options given here win. Killed, it goes
 # on from MODEL/checkpoint_last.pt when the same command is given again.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../recipes_common/arguments.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common/arguments.sh"
 
 TOOLS="$HERE/../multilingual"
+# A killed run goes on with the same batches: this task draws each epoch's anew by itself, and leaves
+# fairseq's --update-epoch-batch-itr, with which the other recipes do, unread.
 exec fairseq-train "$DATA/data-bin" --user-dir "$PLUGIN" \
     --task translation_multi_simple_epoch --encoder-langtok tgt \
     --langs "$(python "$TOOLS/directions.py" languages "$DATA")" \

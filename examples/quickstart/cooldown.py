@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-from run_steps import write_whole
 
 import resdual_fairseq  # noqa: F401  (fairseq's checkpoints load with torch's protection on)
+from common.run_steps import write_whole
 
 # Other work on the machine may come; a rate that has not fallen to 0 at the end costs quality.
 SHARE_OF_UPDATES = 0.85

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clean_pairs import Pair, one_line
-from run_steps import PrepareError
+from common.clean_pairs import Pair, one_line
+from common.run_steps import PrepareError
 
 # Neighbouring lines often come from one document: they are held out together.
 BLOCK_LINES = 20

@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import encode_text
-import plain_texts
-import wheel_texts
-from clean_pairs import Pair, keep_good
-from out_folder import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import encode_text, wheel_texts
+from common.clean_pairs import Pair, keep_good
+from common.out_folder import (
     MANIFEST,
     PARTS,
     SETTINGS,
@@ -34,8 +34,7 @@ from out_folder import (
     print_summary,
     write_manifest,
 )
-from prepare_options import HELD_OUT, TEST_LINES, VALID_LINES, parser, refuse_contradictions
-from run_steps import (
+from common.run_steps import (
     PrepareError,
     alone,
     building,
@@ -46,7 +45,15 @@ from run_steps import (
     write_lines,
     write_whole,
 )
-from split_pairs import hold_out, split
+from common.split_pairs import hold_out, split
+from quickstart import plain_texts
+from quickstart.prepare_options import (
+    HELD_OUT,
+    TEST_LINES,
+    VALID_LINES,
+    parser,
+    refuse_contradictions,
+)
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1
@@ -110,7 +117,7 @@ def make_text(
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
         raise PrepareError(
             f"none of {len(pairs):,} pairs is usable ({reasons or 'there are none'}); give other "
-            "text: the head of clean_pairs.py says what is kept"
+            "text: the head of examples/common/clean_pairs.py says what is kept"
         )
     held_out = hold_out(kept, *groups_to_hold_out(settings), settings["seed"])
     splits = split(kept, held_out)

@@ -6,20 +6,12 @@ import argparse
 import re
 from pathlib import Path
 
-from plain_texts import BLOCK_LINES
-from run_steps import PrepareError
+from common.run_steps import PrepareError, positive
+from quickstart.plain_texts import BLOCK_LINES
 
 HELD_OUT = [60, 30]
 TEST_LINES = 1000
 VALID_LINES = 1000
-
-
-def positive(text: str) -> int:
-    """A whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

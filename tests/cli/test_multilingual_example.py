@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.commands import run
-from helpers.quickstart import make_wheel, run_steps, wheel_texts
-from helpers.recipes import EXAMPLES
+from helpers.quickstart import make_wheel
+from helpers.recipes import EXAMPLES, through_server
+
+from common import encode_text, run_steps, wheel_texts
+from multilingual import score
+from multilingual.prepare import main as prepare
 
 pytestmark = pytest.mark.slow
 FOLDER = EXAMPLES / "multilingual"
 ENDINGS = {"de": "ist jetzt offen", "fr": "est maintenant ouverte", "en": "is open now"}
-
-
-def prepare(*options: object) -> int:
-    """The command in this process, where the made-up wheel's checksum holds."""
-    spec = importlib.util.spec_from_file_location("multilingual_prepare", FOLDER / "prepare.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    try:
-        spec.loader.exec_module(module)
-        status: int = module.main([str(option) for option in options])
-    finally:
-        sys.path[:] = path
-    return status
 
 
 @pytest.fixture()
@@ -43,17 +32,23 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_chain(
+    wheel: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    through_server(monkeypatch, encode_text, score)
     out, model = tmp_path / "data", tmp_path / "model"
-    options = ("--out", out, "--wheel", wheel, "--languages", "de", "fr", "--held-out", 4, 3,
-               "--most-lines", 12, 8, "--vocabulary", 60)  # fmt: skip
-    assert prepare(*options) == 0
-    assert prepare(*options) == 0
+    options = ["--out", str(out), "--wheel", str(wheel), "--languages", "de", "fr"]
+    options += ["--held-out", "4", "3", "--most-lines", "12", "8", "--vocabulary", "60"]
+    assert prepare(options) == 0
+    assert prepare(options) == 0
     assert "already prepared with these settings" in capsys.readouterr().out
     test_lines = [(out / "text" / f"en-{x}" / "test.en").read_text() for x in ("de", "fr")]
     assert test_lines[0] == test_lines[1]
     assert test_lines[0].count("\n") == 12
-    assert prepare(*options, "--vocabulary", 70) == 1
+    assert prepare([*options, "--vocabulary", "70"]) == 1
     assert "was prepared with other settings (vocabulary: 60, now 70)" in capsys.readouterr().err
 
     run(
@@ -61,17 +56,18 @@ def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         "--decoder-layers", 1, "--encoder-embed-dim", 16, "--encoder-ffn-embed-dim", 16,
         "--max-tokens", 300, "--num-workers", 0, "--data-buffer-size", 0,
     )  # fmt: skip
-    score = (sys.executable, FOLDER / "score.py", "--data", out, "--model",
-             model / "checkpoint_last.pt", "--out", tmp_path / "scores", "--beam", 1)  # fmt: skip
-    output = run(*score)
+    options = ["--data", str(out), "--model", str(model / "checkpoint_last.pt")]
+    options += ["--out", str(tmp_path / "scores"), "--beam", "1"]
+    assert score.main(options) == 0
     table = (tmp_path / "scores" / "scores.md").read_text()
-    assert table.strip() in output
+    assert table.strip() in capsys.readouterr().out
     for row in ("en-de | 12", "en-fr | 12", "de-en | 12", "fr-en | 12", "average from English (2)",
                 "average to English (2)", "average all (4)", "`nrefs:1|case:mixed"):  # fmt: skip
         assert row in table
-    assert "fairseq-generate" not in run(*score)
-    output = run(*score[:-1], 2, fails=True)
-    assert "holds translations of another model or beam; choose another --out" in output
+    monkeypatch.setattr(score, "run", None)  # every direction is translated
+    assert score.main(options) == 0
+    assert score.main([*options[:-1], "2"]) == 1
+    assert "holds translations of another model or beam; choose another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -86,18 +82,20 @@ def test_the_chain(wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_what_cannot_be_prepared(
     options: tuple[str, ...], message: str, wheel: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    assert prepare("--out", tmp_path / "data", "--wheel", wheel, *options) == 1
+    assert prepare(["--out", str(tmp_path / "data"), "--wheel", str(wheel), *options]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data" / "text").exists()
 
 
-def test_score_and_train_name_what_is_missing(tmp_path: Path) -> None:
+def test_score_and_train_name_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = run("bash", FOLDER / "train.sh", tmp_path, tmp_path / "model", fails=True)
     assert "holds no manifest.json; prepare it with" in output
     model = tmp_path / "model.pt"
-    score = (sys.executable, FOLDER / "score.py", "--data", tmp_path, "--out", tmp_path / "out")
-    output = run(*score, "--model", model, fails=True)
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--model", str(model)]
+    output = run(sys.executable, FOLDER / "score.py", *options, cwd=tmp_path, fails=True)
     assert f"--model {model} does not exist; give a checkpoint" in output
     model.touch()
-    output = run(*score, "--model", model, fails=True)
-    assert "manifest.json does not exist; make it with" in output
+    with pytest.raises(SystemExit, match=r"manifest\.json does not exist; make it with"):
+        score.main(options)

@@ -2,22 +2,25 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import time
 import zipfile
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import pytest
 import torch
-from helpers.commands import LETTERS, environment, preprocess, run, train_command
+from helpers.commands import environment, preprocess, run, train_command
 
 from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--max-update", 60, "--save-interval-updates", 10, "--keep-interval-updates", 1)
+UPDATES = 40
+OPTIONS = (
+    *("--max-update", UPDATES, "--max-tokens", 150, "--update-epoch-batch-itr", "True"),
+    *("--save-interval-updates", 4, "--keep-interval-updates", 1, "--disable-validation"),
+)
 
 
 def losses(output: str) -> Dict[int, str]:
@@ -38,7 +41,7 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def start_and_kill(command: "list[str]", folder: Path, checkpoint: str) -> None:
+def start_and_kill(command: List[str], folder: Path, checkpoint: str) -> None:
     """Start a training and end it by SIGKILL once a checkpoint of this pattern is there."""
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -54,41 +57,26 @@ def start_and_kill(command: "list[str]", folder: Path, checkpoint: str) -> None:
         process.wait()
 
 
-@pytest.fixture(scope="module")
-def lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data-bin of sentences no two of which are equally long."""
-    folder = tmp_path_factory.mktemp("lengths")
-    generator = random.Random(1)
-    for split, count in (("train", 60), ("valid", 2), ("test", 2)):
-        lines = [" ".join(generator.choices(LETTERS, k=size)) for size in range(2, count + 2)]
-        for language in ("src", "tgt"):
-            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines))
+def few_sentences(text: Path, folder: Path) -> Path:
+    """A data-bin of few lengths: which sentences share a batch is drawn anew in every epoch."""
+    for path in text.iterdir():
+        (folder / path.name).write_text("".join(path.read_text().splitlines(True)[:300]))
     return preprocess(folder / "data-bin", folder)
 
 
-@pytest.mark.parametrize(
-    ("data", "checkpoint"),
-    [
-        ("reversal", "checkpoint_last.pt"),
-        # fairseq draws anew which of equally long sentences share a batch, where it starts in a
-        # later epoch.
-        ("lengths", "checkpoint_2_*.pt"),
-    ],
-)
-def test_sigkill_and_resume_equal_an_unbroken_run(
-    data: str, checkpoint: str, request: pytest.FixtureRequest, tmp_path: Path
+def test_sigkill_in_a_later_epoch_and_resume_equal_an_unbroken_run(
+    reversal_text: Path, tmp_path: Path
 ) -> None:
-    data_bin = request.getfixturevalue(data)
-    options = (*OPTIONS, *(("--max-tokens", 100) if data == "lengths" else ()))
-    unbroken = losses(run(*train_command(data_bin, tmp_path / "unbroken", *options)))
-    command = train_command(data_bin, tmp_path / "broken", *options)
-    start_and_kill(command, tmp_path / "broken", checkpoint)
+    data = few_sentences(reversal_text, tmp_path)
+    whole = losses(run(*train_command(data, tmp_path / "unbroken", *OPTIONS)))
+    command = train_command(data, tmp_path / "broken", *OPTIONS)
+    start_and_kill(command, tmp_path / "broken", "checkpoint_3_*.pt")
     output = run(*command)
     resumed = losses(output)
     assert "Loaded checkpoint" in output
-    assert 60 in resumed
+    assert UPDATES in resumed
     assert 1 not in resumed
-    assert all(unbroken[update] == loss for update, loss in resumed.items())
+    assert all(whole[update] == loss for update, loss in resumed.items())
     weights = [
         load_whole_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"]
         for name in ("unbroken", "broken")

@@ -1,28 +1,11 @@
-"""The quickstart's modules, which lie outside every package, and a made-up wheel for them."""
+"""A made-up wheel of interface texts."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
-
-QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-sys.path.insert(0, str(QUICKSTART))
-clean_pairs = importlib.import_module("clean_pairs")
-encode_text = importlib.import_module("encode_text")
-cooldown = importlib.import_module("cooldown")
-plain_texts = importlib.import_module("plain_texts")
-report = importlib.import_module("report")
-run_steps = importlib.import_module("run_steps")
-split_pairs = importlib.import_module("split_pairs")
-wheel_texts = importlib.import_module("wheel_texts")
-prepare = importlib.import_module("prepare")
-sys.path.remove(str(QUICKSTART))
-# Other recipes have a prepare.py of their own.
-sys.modules.pop("prepare")
 
 
 def make_wheel(path: Path, texts: dict[str, dict[str, Any]], backwards: bool = False) -> Path:

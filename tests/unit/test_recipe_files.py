@@ -1,7 +1,8 @@
-"""Protects how recipes get raw files and lines: resume, mirrors, checksums, broken files."""
+"""Protects how recipes get raw files and lines: mirrors, checksums, broken files."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -9,102 +10,99 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.quickstart import run_steps
-from helpers.recipes import as_text, encode_pairs, fetch, raw_formats, write_tar
+from fairseq.data import Dictionary
+from helpers.recipes import as_text, write_tar
+
+from common import encode_pairs, raw_files, raw_formats
+from common.run_steps import PrepareError
 
 CONTENT = bytes(range(256)) * 40
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves CONTENT as /whole, all but its end as /cut, nothing else; knows ranges."""
+    """Serves CONTENT, under /cut all but its end, under /none nothing."""
 
     asked: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
-        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
-        self.asked.append(f"{self.path} from {start}")
-        if self.path not in ("/whole.bin", "/cut/whole.bin"):
+        self.asked.append(self.path)
+        if self.path.startswith("/none/"):
             self.send_error(404)
             return
-        if start >= len(CONTENT):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
-        end = len(CONTENT) if self.path == "/whole.bin" else start + 100
-        self.wfile.write(CONTENT[start:end])
+        self.wfile.write(CONTENT[:-100] if self.path.startswith("/cut/") else CONTENT)
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
 
 
-@pytest.fixture()
-def address() -> Iterator[str]:
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(raw_files, "RETRIES", 0)
     Server.asked.clear()
     with HTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def file(address: str, content: bytes = CONTENT) -> object:
-    return fetch.RawFile(f"{address}/whole.bin", hashlib.sha256(content).hexdigest())
+def files(address: str, content: bytes = CONTENT) -> dict[str, raw_files.RawFile]:
+    checksum = hashlib.sha256(content).hexdigest()
+    return {
+        "known": raw_files.RawFile(f"{address}/known.bin", checksum),
+        "unknown": raw_files.RawFile(f"{address}/unknown.bin"),
+    }
 
 
-def test_a_file_is_fetched_once(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mirror", [None, "/mirror", "/mirror/"])
+def test_files_are_fetched_once(mirror: str | None, address: str, tmp_path: Path) -> None:
+    (tmp_path / "known.bin").write_bytes(b"broken")
+    place = None if mirror is None else address + mirror
     for _ in range(2):
-        path = fetch.obtain(file(address), tmp_path, None, None)
-        assert path.read_bytes() == CONTENT
-    assert Server.asked == ["/whole.bin from 0"]
-    assert [path.name for path in tmp_path.iterdir()] == ["whole.bin"]
+        found = raw_files.fetched(files(address), tmp_path, place)
+        assert {path.read_bytes() for path in found.values()} == {CONTENT}
+    folder = "" if mirror is None else "/mirror"
+    assert Server.asked == [f"{folder}/known.bin", f"{folder}/unknown.bin"]
+    assert {path.name for path in tmp_path.iterdir()} == {"known.bin", "unknown.bin"}
 
 
-def test_a_download_that_breaks_off_goes_on(address: str, tmp_path: Path) -> None:
-    with pytest.raises(run_steps.PrepareError, match=r"cannot be fetched .*run again to go on"):
-        fetch.obtain(file(address), tmp_path, f"{address}/cut/", None)
-    assert not (tmp_path / "whole.bin").exists()
-    assert fetch.obtain(file(address), tmp_path, None, None).read_bytes() == CONTENT
-    assert Server.asked == ["/cut/whole.bin from 0", "/whole.bin from 100"]
-
-
-def test_a_download_that_was_whole_but_for_its_name(address: str, tmp_path: Path) -> None:
-    (tmp_path / "whole.bin.part").write_bytes(CONTENT)
-    assert fetch.obtain(file(address), tmp_path, None, None).read_bytes() == CONTENT
+@pytest.mark.parametrize("where", ["/none", "/cut", "nonsense://x", "http://127.0.0.1:1"])
+def test_what_cannot_be_fetched(where: str, address: str, tmp_path: Path) -> None:
+    mirror = f"{address}{where}" if where.startswith("/") else where
+    with pytest.raises(PrepareError, match=r"cannot be fetched \(.+\); run again") as told:
+        raw_files.fetched(files(address), tmp_path, mirror)
+    assert "\n" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+    assert raw_files.fetched(files(address), tmp_path, None)["known"].read_bytes() == CONTENT
 
 
 def test_another_file_than_the_recipes_is_refused(address: str, tmp_path: Path) -> None:
-    with pytest.raises(run_steps.PrepareError, match="is not the file that this recipe was"):
-        fetch.obtain(file(address, b"other"), tmp_path, None, None)
+    with pytest.raises(PrepareError, match=r"cannot be fetched \(.*does not match the known hash"):
+        raw_files.fetched(files(address, b"other"), tmp_path, None)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "whole.bin").write_bytes(b"broken")
-    with pytest.raises(run_steps.PrepareError, match="put the right one into"):
-        fetch.obtain(file(address), tmp_path, None, tmp_path)
-    with pytest.raises(run_steps.PrepareError, match=r"no whole\.bin in it; put it there"):
-        fetch.obtain(file(address), tmp_path, None, tmp_path / "none")
-
-
-@pytest.mark.parametrize("where", ["/none", "nonsense://x", "http://127.0.0.1:1"])
-def test_an_address_that_does_not_answer(where: str, address: str, tmp_path: Path) -> None:
-    mirror = f"{address}{where}" if where.startswith("/") else where
-    with pytest.raises(
-        run_steps.PrepareError, match=r"cannot be fetched \(.+\); run again"
-    ) as told:
-        fetch.obtain(file(address), tmp_path, mirror, None)
-    assert "\n" not in str(told.value)
+    with pytest.raises(PrepareError, match=r"no known\.bin in it; put it there"):
+        raw_files.in_folder(files(address), tmp_path)
+    for name in ("known", "unknown"):
+        (tmp_path / f"{name}.bin").write_bytes(b"broken")
+    with pytest.raises(PrepareError, match="put the right one into"):
+        raw_files.in_folder(files(address), tmp_path)
+    (tmp_path / "known.bin").write_bytes(CONTENT)
+    assert raw_files.in_folder(files(address), tmp_path)["known"] == tmp_path / "known.bin"
+    with pytest.raises(PrepareError, match="there is no such folder"):
+        raw_files.in_folder(files(address), tmp_path / "none")
 
 
 def test_lines_of_a_gzip_file(tmp_path: Path) -> None:
-    import gzip
-
     path = tmp_path / "lines.gz"
     path.write_bytes(gzip.compress("one\u2028still one\r\n two \n".encode()))
     assert raw_formats.gzip_lines(path) == ["one still one", "two"]
     path.write_bytes(gzip.compress(b"long " * 999)[:-20])
-    with pytest.raises(run_steps.PrepareError, match="is cut short or no gzip file; fetch it anew"):
+    with pytest.raises(PrepareError, match="is cut short or no gzip file; fetch it anew"):
         raw_formats.gzip_lines(path)
     path.write_bytes(gzip.compress(b"\xff\xfe"))
-    with pytest.raises(run_steps.PrepareError, match="is not UTF-8 text"):
+    with pytest.raises(PrepareError, match="is not UTF-8 text"):
         raw_formats.gzip_lines(path)
 
 
@@ -112,10 +110,10 @@ def test_members_of_an_archive(tmp_path: Path) -> None:
     path = tmp_path / "texts.tgz"
     write_tar(path, {"deep/a.en": as_text(["one"]), "a.de": as_text(["eins"]), "xa.de": b""})
     assert raw_formats.members(path, ["a.en", "a.de"]) == {"a.en": ["one"], "a.de": ["eins"]}
-    with pytest.raises(run_steps.PrepareError, match=r"holds no a\.fr; fetch it anew"):
+    with pytest.raises(PrepareError, match=r"holds no a\.fr; fetch it anew"):
         raw_formats.members(path, ["a.en", "a.fr"])
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(run_steps.PrepareError, match="is cut short or no archive"):
+    with pytest.raises(PrepareError, match="is cut short or no archive"):
         raw_formats.members(path, ["a.de"])
 
 
@@ -129,13 +127,11 @@ def test_markup_goes_and_sentences_stay() -> None:
 
 
 def test_sides_of_unlike_length_are_named() -> None:
-    with pytest.raises(run_steps.PrepareError, match="dev has 2 lines on one side and 1 on the"):
+    with pytest.raises(PrepareError, match="dev has 2 lines on one side and 1 on the"):
         raw_formats.pair_lines(["a", "b"], ["c"], "dev")
 
 
 def test_the_dictionary_is_fairseqs(tmp_path: Path) -> None:
-    from fairseq.data import Dictionary
-
     (tmp_path / "a").write_text("the the@@ door\n")
     (tmp_path / "b").write_text("the a a\n")
     lines = encode_pairs.dictionary_lines([tmp_path / "a", tmp_path / "b"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from helpers.quickstart import clean_pairs, split_pairs
-from helpers.recipes import split_languages
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-Pair = clean_pairs.Pair
+from common import split_pairs
+from common.clean_pairs import Pair
+from multilingual import split_languages
+
 LANGUAGES = ("de", "fr", "it")
 TEXTS = st.lists(
     st.tuples(
@@ -20,7 +23,7 @@ TEXTS = st.lists(
 
 
 def split(texts: dict[str, list[object]]) -> tuple[dict[str, list[str]], dict[str, object]]:
-    held_out = split_languages.hold_out(texts, 3, 2, seed=1)
+    held_out = split_pairs.hold_out(chain(*texts.values()), 3, 2, seed=1)
     return held_out, split_languages.split(texts, held_out, {"test": 5, "valid": 4})
 
 
@@ -54,21 +57,6 @@ def test_what_is_held_out_is_held_out_of_all(raw: dict[str, list[tuple[str, str,
         for pair in parts[language]["test"]:
             assert pair.group in held_out["test"]
             assert not {split_pairs.key(side) for side in pair[1:]} & (training | validation)
-
-
-def test_a_line_that_another_language_trains_on_is_no_test_line() -> None:
-    groups = {n: f"room{n}" for n in range(9)}
-    held_out = split_languages.hold_out(
-        {"de": [Pair(group, "x", "y") for group in groups.values()]}, 1, 1, seed=3
-    )
-    (test,), (valid,) = held_out["test"], held_out["valid"]
-    train = next(group for group in groups.values() if group not in (test, valid))
-    texts = {
-        "de": [Pair(test, "open the door", "Tür auf machen"), Pair(test, "the red light", "rotes")],
-        "fr": [Pair(train, "Open the door!", "ouvrir la porte")],
-    }
-    parts = split_languages.split(texts, held_out, {"test": 9, "valid": 9})
-    assert [pair.source for pair in parts["de"]["test"]] == ["the red light"]
 
 
 def test_languages_keep_the_same_english_lines() -> None:

@@ -9,10 +9,9 @@ from typing import Any, List
 import pytest
 import torch
 from fairseq.data import Dictionary, indexed_dataset
-from helpers.recipes import modules
 
-learning = modules("depth")("learning")
-curves = modules("depth")("curves")
+from depth import curves, learning
+
 BASELINES = learning.Baselines(uniform=11.0, unigram=9.0)
 
 

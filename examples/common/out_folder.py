@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from run_steps import TEMPORARY, PrepareError, discard, read_lines, say, sha256, write_whole
-from split_pairs import SPLITS
+from common.run_steps import TEMPORARY, PrepareError, discard, read_lines, say, sha256, write_whole
+from common.split_pairs import SPLITS
 
 SETTINGS = "settings.json"
 MANIFEST = "manifest.json"

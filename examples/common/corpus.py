@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clean_pairs import Pair
-from encode_pairs import encoding_steps, print_summary
-from fetch import RawFile, obtain
-from out_folder import SETTINGS, as_json, open_folder
-from prepare_options import positive
-from run_steps import (
+from common.clean_pairs import Pair
+from common.encode_pairs import encoding_steps, print_summary
+from common.out_folder import SETTINGS, as_json, open_folder
+from common.raw_files import RawFile, fetched, in_folder
+from common.run_steps import (
     PrepareError,
     alone,
     building,
     exit_status,
+    positive,
     say,
     sha256,
     take_steps,
     write_lines,
     write_whole,
 )
-from split_pairs import SPLITS
+from common.split_pairs import SPLITS
 
 Splits = Mapping[str, Sequence[Pair]]
 Pairs = Mapping[str, tuple[str, str]]
@@ -167,13 +167,11 @@ def prepare(corpus: Corpus, options: argparse.Namespace) -> None:
     """Obtain the raw files, then take every step that is not done."""
     out = options.out
     pairs = chosen(corpus, getattr(options, "languages", None))
-    if options.from_folder is not None and not options.from_folder.is_dir():
-        raise PrepareError(f"--from-folder {options.from_folder}: there is no such folder")
     with alone(out / ".lock"):
-        raw = {
-            name: obtain(file, options.raw or out / "raw", options.mirror, options.from_folder)
-            for name, file in corpus.files.items()
-        }
+        if options.from_folder is not None:
+            raw = in_folder(corpus.files, options.from_folder)
+        else:
+            raw = fetched(corpus.files, options.raw or out / "raw", options.mirror)
         settings = {
             "recipe": corpus.recipe,
             "pairs": ["-".join(two) for two in pairs.values()],

@@ -5,6 +5,7 @@ A step builds under a temporary name and renames at the end, so a name that exis
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,14 @@ TEMPORARY = ".tmp"
 
 class PrepareError(Exception):
     """Something the user can put right; its text is one sentence that names the remedy."""
+
+
+def positive(text: str) -> int:
+    """An option's value: a whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
 
 
 def say(message: str) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import torch
-from benchmark_models import HOST, PRE_LN, Task, build
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import nn
+
+from measuring import HOST, PRE_LN, Task, build
 
 
 def translating(

@@ -11,8 +11,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from run_steps import TEMPORARY, PrepareError, building, read_lines, run, say, tool, write_lines
-from split_pairs import SPLITS
+from common.run_steps import (
+    TEMPORARY,
+    PrepareError,
+    building,
+    read_lines,
+    run,
+    say,
+    tool,
+    write_lines,
+)
+from common.split_pairs import SPLITS
 
 
 def tokenize(text: Path, tokenized: Path, languages: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
@@ -17,8 +18,6 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
 import resdual_fairseq
-from resdual_fairseq import native
-from resdual_fairseq.diagnostics.command import positive
 
 OURS, HOST = "resdual_transformer", "transformer"
 PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
@@ -33,6 +32,13 @@ class Task:
         self.source_dictionary = self.target_dictionary = Dictionary()
         for number in range(words):
             self.source_dictionary.add_symbol(f"word{number}")
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not re.fullmatch(r"0*[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
 
 
 def heads(width: int) -> int:
@@ -81,6 +87,8 @@ def silence(model: nn.Module, share: float) -> None:
 
     What comes into a feed-forward block has just been normalized, or nearly so in Post-LN.
     """
+    if not share:
+        return
     below = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(share))
     for layer in (*model.encoder.layers, *model.decoder.layers):
         layer.fc1.bias.data = -below * layer.fc1.weight.data.norm(dim=1)
@@ -103,8 +111,7 @@ def batch(rows: int, length: int, words: int) -> Dict[str, Any]:
 
 def search_of(model: nn.Module, task: Task, sample: Dict[str, Any], beam: int) -> Callable[[], Any]:
     """A search as ``fairseq-generate`` runs it, for 20 tokens a sentence; gives hypotheses."""
-    model.eval()
-    model.prepare_for_inference_(Namespace(generation=Namespace(beam=beam, print_alignment=None)))
+    model.eval().make_generation_fast_()
     generator = SequenceGenerator(
         [model], task.target_dictionary, beam_size=beam, min_len=19, max_len_b=20
     )
@@ -186,7 +193,7 @@ def machine(threads: int) -> Dict[str, Any]:
         "threads": threads,
         "torch": torch.__version__,
         "resdual_fairseq": resdual_fairseq.__version__,
-        "compiled_library": native.loaded() is not None,
+        "RESDUAL_NATIVE": os.environ.get("RESDUAL_NATIVE", ""),
     }
 
 

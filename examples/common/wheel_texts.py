@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clean_pairs import Pair, plain
-from run_steps import PrepareError, alone, run, say, scratch, sha256
+from common.clean_pairs import Pair, plain
+from common.run_steps import PrepareError, alone, run, say, scratch, sha256
 
 REQUIREMENT = "homeassistant==2026.11.0"
 WHEEL_NAME = "homeassistant-2026.11.0-py3-none-any.whl"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Translate a recipe's test set with a checkpoint and score it with sacreBLEU.
 #
-#   bash examples/recipes_common/score.sh DATA SRC TGT CHECKPOINT OUT [options of fairseq-generate]
+#   bash examples/common/score.sh DATA SRC TGT CHECKPOINT OUT [options of fairseq-generate]
 #
 # DATA is the recipe's --out; OUT gets hypotheses.TGT and scores.json. Options given here win.
 set -euo pipefail

@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from clean_pairs import Pair, one_line
-from run_steps import PrepareError
+from common.clean_pairs import Pair, one_line
+from common.run_steps import PrepareError
 
 SEGMENT = re.compile(r"<seg [^>]*>(.*?)</seg>")
 ABOUT_THE_TALK = re.compile(r"<(?:url|talkid|keywords|speaker|reviewer|translator|doc|/doc)\b")

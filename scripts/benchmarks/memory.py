@@ -2,12 +2,11 @@
 
 Every training step runs in a process of its own, the sides in turns. Peak is the most resident
 memory during a forward pass, a backward pass and an update, beyond what the process held with its
-model and Adam's state alone. Freed memory goes back to the system at once, so that the peak is what
-is in use: glibc's heap has holes, as large as chance makes them, which --heap leaves in. For the
-import, `fairseq-train --help` runs with and without the
-plugin in turns. Needs Linux.
+model and Adam's state alone. Freed memory goes back to the system at once, so that holes in glibc's
+heap do not count. For the import, `fairseq-train --help` runs with and without the plugin in turns.
+Needs Linux.
 
-    python scripts/memory.py --sizes 18+18x256 --what training import --out memory.json
+    python scripts/benchmarks/memory.py --sizes 18+18x256 --what training import --out memory.json
 """
 
 import argparse
@@ -27,7 +26,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
-from benchmark_models import (
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.optim.adam import Adam
+
+from measuring import (
     HOST,
     OURS,
     PRE_LN,
@@ -42,10 +44,8 @@ from benchmark_models import (
     summary,
     write,
 )
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.optim.adam import Adam
 
-PLUGIN = Path(__file__).resolve().parents[1] / "resdual_fairseq"
+PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 MIB = 2**20
 OF_ITS_OWN = 64 * 1024
 """Bytes from which on an allocation is mapped for itself, and given back when it is freed."""
@@ -106,10 +106,9 @@ def send_peak(sender: Connection, *of: Any) -> None:
 
 def training(size: str, arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     """Peaks of all sides, and their ratios."""
-    if not arguments.heap:
-        os.environ["MALLOC_MMAP_THRESHOLD_"] = str(OF_ITS_OWN)  # read by processes that start
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(OF_ITS_OWN)  # read by processes that start
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark_models"])
+    context.set_forkserver_preload(["fairseq.models", "resdual_fairseq"])
     rounds: List[Dict[str, float]] = []
     for number in range(arguments.rounds):
         order = list(SIDES) if number % 2 == 0 else list(reversed(SIDES))
@@ -207,7 +206,6 @@ def main(words: Sequence[str] = ()) -> int:
     )
     parser.add_argument("--sentences", type=positive, default=32, help="of a batch (%(default)s)")
     parser.add_argument("--length", type=positive, default=24, help="of a sentence (%(default)s)")
-    parser.add_argument("--heap", action="store_true", help="count the holes of glibc's heap, too")
     add_options(parser)
     arguments = parser.parse_args(words or None)
     if not os.access("/proc/self/clear_refs", os.W_OK):
