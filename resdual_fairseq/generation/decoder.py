@@ -1,6 +1,6 @@
 """The decoder of the registered models: searches take steps of the whole stack where they may."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from .encoder import draw_as_layers_do
 from .encoder_output import Memory, memory_of
 from .native_steps import NativeDecodingState
 from .packing import PackedDecoder
-from .prepared import PreparedStack, is_readable, records_nothing
+from .prepared import PreparedStack, is_readable
 from .support import only_adds, only_projects, unsupported
 from .torch_steps import Steps
 
@@ -67,7 +67,7 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         alignment_layer: Optional[int],
         alignment_heads: Optional[int],
-    ) -> Any:
+    ) -> Optional[DecoderOutput]:
         """One step of a search, or None where the layers decode."""
         layers = list(self.layers.children())
         align = len(layers) - 1 if alignment_layer is None else alignment_layer
@@ -89,7 +89,7 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         encoder_out: Optional[Dict[str, List[Tensor]]],
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         align: int,
-    ) -> Any:
+    ) -> Optional[DecodingState]:
         """The state from which a step goes on, or begins; None where the layers decode."""
         layers = list(self.layers.children())
         if self.training or torch.is_grad_enabled() or not layers:
@@ -100,9 +100,8 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         if all(entry is None for entry in entries):
             return self.begin(memory_of(encoder_out))
         state = decoding_state.state_in(entries)
-        if isinstance(state, NativeDecodingState) and not self.computes_natively():
-            return None
-        return state
+        native = isinstance(state, NativeDecodingState)
+        return None if native and self.usable_weights() is None else state
 
     def begin(self, memory: Optional[Memory]) -> Optional[DecodingState]:
         """The state before the first step of a search; None where the layers decode."""
@@ -111,31 +110,19 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         layers = list(self.layers.children())
         if (layers[0].encoder_attn is not None) != (memory is not None):
             return None
-        if self.computes_natively() and (memory is None or self.can_read(memory)):
-            return native_steps.begin(self.packed, memory)
+        packed: Optional[PackedDecoder] = self.usable_weights()
+        if packed is not None and (memory is None or can_read(packed, memory)):
+            return native_steps.begin(packed, memory)
         return Steps(layers, self.layer_norm).begin(memory)
-
-    def computes_natively(self) -> bool:
-        """Whether the library may take a step, here and now."""
-        return self.packed is not None and records_nothing()
-
-    def can_read(self, memory: Memory) -> bool:
-        """Whether the library reads this encoder's output; if not, torch tells what misfits."""
-        output, padding = memory.output, memory.padding
-        return (
-            is_readable(output)
-            and output.dim() == 3
-            and output.size(2) == self.packed.memory[0].struct.inputs
-            and (padding is None or padding.shape == (output.size(1), output.size(0)))
-        )
 
     @torch.jit.unused
     def embed_step(
         self, tokens: Tensor, incremental_state: Dict[str, Dict[str, Optional[Tensor]]]
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """As ``embed``, for the last of tokens."""
-        if self.packed is not None and self.packed.embedding is not None:
-            found = self.packed.embedding.embed(tokens)
+        packed: Optional[PackedDecoder] = self.usable_weights()
+        if packed is not None and packed.embedding is not None:
+            found = packed.embedding.embed(tokens)
             if found is not None:
                 return found
         return self.embed(tokens, incremental_state)
@@ -156,12 +143,12 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits (B x T x V) of features (B x T x C); C where the softmax is adaptive."""
-        if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript leaves out this form alone)
-            if self.packed is not None and features.dim() == 3 and features.size(1) == 1:
-                projection = self.packed.projection
-                fits = projection is not None and projection.struct.inputs == features.size(2)
-                if fits and is_readable(features) and records_nothing():
-                    return native_steps.project(projection, features)
+        if not torch.jit.is_scripting():
+            packed = self.usable_weights()
+            of_a_step = features.dim() == 3 and features.size(1) == 1 and is_readable(features)
+            projection = packed.projection if packed is not None and of_a_step else None
+            if projection is not None and projection.struct.inputs == features.size(2):
+                return native_steps.project(projection, features)
         return self.output_layer_in_torch(features)
 
     def get_normalized_probs(
@@ -173,8 +160,19 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         """As fairseq's: B x T x V, probabilities or their logarithms."""
         if not torch.jit.is_scripting():
             logits = net_output[0]
-            of_a_step = self.packed is not None and logits.dim() == 3 and logits.size(1) == 1
-            plain = log_probs and self.adaptive_softmax is None
-            if of_a_step and plain and is_readable(logits) and records_nothing():
+            of_a_step = log_probs and logits.dim() == 3 and logits.size(1) == 1
+            plain = self.adaptive_softmax is None and self.usable_weights() is not None
+            if of_a_step and plain and is_readable(logits):
                 return native_steps.log_softmax(logits)
         return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+
+def can_read(packed: PackedDecoder, memory: Memory) -> bool:
+    """Whether the library reads this encoder's output; if not, torch tells what misfits."""
+    output, padding = memory.output, memory.padding
+    return (
+        is_readable(output)
+        and output.dim() == 3
+        and output.size(2) == packed.memory[0].struct.inputs
+        and (padding is None or padding.shape == (output.size(1), output.size(0)))
+    )

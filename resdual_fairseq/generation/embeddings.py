@@ -1,10 +1,10 @@
 """Embeddings of one decoding step by the compiled library."""
 
-from typing import Any, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.decoder import ResDualDecoder
 from ..native import library
@@ -48,7 +48,7 @@ class PackedEmbedding:
         return x[None], last.eq(self.padding)[:, None] if padded else None
 
 
-def positions_of(module: Any) -> Tensor:
+def positions_of(module: nn.Module) -> Tensor:
     """The table of fairseq's positional embeddings."""
     sinusoidal = isinstance(module, SinusoidalPositionalEmbedding)
     table: Tensor = module.weights if sinusoidal else module.weight

@@ -10,7 +10,7 @@ from ..model.encoder import ResDualEncoder
 from .encoder_output import ReorderedOutput
 from .native_steps import run_encoder
 from .packing import Packed
-from .prepared import PreparedStack, is_readable, records_nothing
+from .prepared import PreparedStack, is_readable
 
 
 class AcceleratedEncoder(PreparedStack, ResDualEncoder):
@@ -28,10 +28,10 @@ class AcceleratedEncoder(PreparedStack, ResDualEncoder):
     ) -> Tuple[Tensor, List[Tensor]]:
         """See ``ResDualEncoder``."""
         if not torch.jit.is_scripting():
-            native = self.packed is not None and is_readable(x) and records_nothing()
-            if native and not return_all_hiddens:
+            packed = None if return_all_hiddens else self.usable_weights()
+            if packed is not None and is_readable(x):
                 draw_as_layers_do(self.layers)
-                return run_encoder(self.packed, x, mask), []
+                return run_encoder(packed, x, mask), []
         return self.run_layers_in_torch(x, mask, return_all_hiddens)
 
     @torch.jit.export

@@ -25,7 +25,7 @@ class LazyDict(Dict[str, Any]):
 
 
 def made_first(method: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: LazyDict, *args: Any, **kwargs: Any) -> Any:
+    def call(self: LazyDict, *args: object, **kwargs: object) -> object:
         if self.make is not None:
             make, self.make = self.make, None
             dict.update(self, make())

@@ -1,6 +1,6 @@
 """The weights of an encoder or decoder as the compiled library reads them."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq import utils
@@ -19,7 +19,7 @@ from ..native.structs import (
 from ..residual import Residual, Streams
 from .embeddings import PackedEmbedding
 
-ACTIVATIONS: Dict[Any, int] = {
+ACTIVATIONS: Dict[Callable[[Tensor], Tensor], int] = {
     utils.get_activation_fn("relu"): 1,
     utils.get_activation_fn("gelu"): 2,
 }
@@ -48,7 +48,7 @@ class Packed:
         int8: in 8 bits.
     """
 
-    def __init__(self, stack: Any, int8: bool) -> None:
+    def __init__(self, stack: nn.Module, int8: bool) -> None:
         layers = list(stack.layers.children())
         self.around_stack: Residual = stack.layer_norm
         heads, activation = layers[0].self_attn.num_heads, ACTIVATIONS[layers[0].activation_fn]
@@ -60,10 +60,10 @@ class Packed:
         x = x.clone(memory_format=torch.contiguous_format)
         return x, None if d is None else d.clone(memory_format=torch.contiguous_format)
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> "Packed":
+    def __deepcopy__(self, memo: Dict[int, object]) -> "Packed":
         return self
 
-    def __reduce__(self) -> Tuple[Any, ...]:
+    def __reduce__(self) -> Tuple[type, Tuple[()]]:
         return type(None), ()
 
 
@@ -101,10 +101,10 @@ class PackedDecoder(Packed):
             self.projection = pack([decoder.output_projection], int8)
 
 
-def pack_layer(layer: Any, int8: bool) -> PackedLayer:
+def pack_layer(layer: nn.Module, int8: bool) -> PackedLayer:
     """An encoder or decoder layer's parts, by their names in ``struct layer``."""
     own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
-    parts: Dict[str, Any] = {
+    parts: Dict[str, Union[PackedLinear, PackedConnection]] = {
         "qkv": pack([own.q_proj, own.k_proj, own.v_proj], int8),
         "attention_out": pack([own.out_proj], int8),
         "up": pack([layer.fc1], int8),

@@ -13,7 +13,7 @@ from .support import unsupported, unsupported_by_library
 logger = logging.getLogger(__name__)
 
 
-class PreparedStack:
+class PreparedStack(nn.Module):
     """A stack whose searches compute with packed weights; comes before its stack's class.
 
     What changes in a prepared stack by other ways than ``load_state_dict``, ``to`` and the like is
@@ -30,10 +30,10 @@ class PreparedStack:
 
     prepared = False
     obstacle: Optional[str] = None
-    packed: Any = None
+    packed: Optional[Packed] = None
     int8 = False
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.register_load_state_dict_post_hook(prepare_again)
 
@@ -41,7 +41,7 @@ class PreparedStack:
         """The stack's weights, as they are."""
         raise NotImplementedError
 
-    def prepare(self: Any) -> None:
+    def prepare(self) -> None:
         """Look at the stack, and pack its weights where the library can compute with them."""
         self.prepared = True
         self.obstacle = unsupported(self)
@@ -52,20 +52,30 @@ class PreparedStack:
         else:
             logger.info(f"the {self.part} runs in torch: {reason}")
 
-    def _apply(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def usable_weights(self) -> Any:
+        """What :meth:`pack` made; None where autograd, autocast or a tracer is to see a step."""
+        recorded = (
+            torch.is_grad_enabled()
+            or torch.is_autocast_enabled("cpu")
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+        )
+        return None if recorded else self.packed
+
+    def _apply(self, *args: object, **kwargs: object) -> nn.Module:
         """torch calls this for ``to``, ``half``, ``cuda`` and the like."""
-        super()._apply(*args, **kwargs)  # type: ignore[misc]
+        super()._apply(*args, **kwargs)
         prepare_again(self)
         return self
 
-    def train(self: Any, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> nn.Module:
         """Training drops what was packed, and 8 bits."""
         if mode:
             self.prepared, self.packed, self.int8 = False, None, False
-        return super().train(mode)  # type: ignore[misc]
+        return super().train(mode)
 
 
-def prepare_again(stack: Any, keys: object = None) -> None:
+def prepare_again(stack: PreparedStack, keys: object = None) -> None:
     """Pack the weights of a prepared stack anew; called where they became others."""
     if stack.prepared:
         stack.prepare()
@@ -81,22 +91,12 @@ def is_readable(tensor: Tensor) -> bool:
     )
 
 
-def records_nothing() -> bool:
-    """Whether neither autograd, autocast, a compiler nor a tracer is to see what is computed."""
-    return not (
-        torch.is_grad_enabled()
-        or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-    )
-
-
-class PreparesStacks:
+class PreparesStacks(nn.Module):
     """A model that packs its stacks as fairseq prepares it; comes before fairseq's model class."""
 
-    def make_generation_fast_(self: Any, **kwargs: Any) -> None:
+    def make_generation_fast_(self, **kwargs: object) -> None:
         """fairseq's ``prepare_for_inference_`` calls this."""
-        super().make_generation_fast_(**kwargs)  # type: ignore[misc]
+        super().make_generation_fast_(**kwargs)
         for name in STACKS:
             if hasattr(self, name):
                 getattr(self, name).prepare()

@@ -46,7 +46,7 @@ METHODS = {
 """The classes that a stack consists of, and their methods when this package was imported."""
 
 
-def unsupported(stack: Any) -> Optional[str]:
+def unsupported(stack: nn.Module) -> Optional[str]:
     """Why steps of the whole stack may not stand for its layers; None where they may.
 
     Args:
@@ -70,7 +70,7 @@ def unsupported(stack: Any) -> Optional[str]:
     return None
 
 
-def parts_of(stack: Any) -> Iterator[Tuple[str, nn.Module]]:
+def parts_of(stack: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
     """The modules that compute in a stack, by name; what is inside a connection is its own."""
     yield "layer_norm", stack.layer_norm
     for index, layer in enumerate(stack.layers.children()):
@@ -87,7 +87,7 @@ def parents_of(name: str) -> Iterator[str]:
     return (".".join(parts[:count]) for count in range(1, len(parts)))
 
 
-def changes(name: str, part: Any) -> Iterator[str]:
+def changes(name: str, part: nn.Module) -> Iterator[str]:
     """In what a module differs from what its class says, in evaluation."""
     kind = type(part)
     if kind not in METHODS and not isinstance(part, Residual):
@@ -106,7 +106,7 @@ def changes(name: str, part: Any) -> Iterator[str]:
         yield f"{name} does more than attention"
 
 
-def is_wrapped(layer: Any) -> bool:
+def is_wrapped(layer: nn.Module) -> bool:
     """Whether a layer's forward is fairseq's activation checkpointing of its class's."""
     forward = vars(layer).get("forward")
     return (
@@ -130,18 +130,18 @@ def is_ordinary(attention: MultiheadAttention) -> bool:
     )
 
 
-def sizes(layer: Any) -> Tuple[Any, ...]:
+def sizes(layer: nn.Module) -> Tuple[Any, ...]:
     """What has to be equal in all layers, the shapes of their weights among it."""
     shapes = sorted((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
     return (layer.activation_fn, *heads_of(layer), *shapes)
 
 
-def heads_of(layer: Any) -> Sequence[int]:
+def heads_of(layer: nn.Module) -> Sequence[int]:
     attention = (layer.self_attn, getattr(layer, "encoder_attn", None))
     return [module.num_heads for module in attention if module is not None]
 
 
-def unsupported_by_library(stack: Any) -> Optional[str]:
+def unsupported_by_library(stack: nn.Module) -> Optional[str]:
     """Why the compiled library does not compute what a stack does; None where it does.
 
     Args:
@@ -162,7 +162,7 @@ def unsupported_by_library(stack: Any) -> Optional[str]:
     return None if all(map(fits, layers)) else "its weights have other shapes than its widths say"
 
 
-def only_adds(decoder: Any) -> bool:
+def only_adds(decoder: nn.Module) -> bool:
     """Whether tokens' and positions' embeddings are summed and nothing else is done to them."""
     names = ("embed_tokens", "embed_positions", "dropout_module")
     parts = [(name, getattr(decoder, name)) for name in names]
@@ -175,7 +175,7 @@ def only_adds(decoder: Any) -> bool:
     )
 
 
-def only_projects(decoder: Any) -> bool:
+def only_projects(decoder: nn.Module) -> bool:
     """Whether the output projection is a matrix and nothing else."""
     projection = decoder.output_projection
     return type(projection) is nn.Linear and next(changes("", projection), None) is None
@@ -193,7 +193,7 @@ def unreadable(tensor: Tensor) -> Optional[str]:
     return None if bool(tensor.isfinite().all()) else "is not finite"
 
 
-def fits(layer: Any) -> bool:
+def fits(layer: nn.Module) -> bool:
     """Whether a layer's weights have the shapes by which the library reads them."""
     own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
     width, inner = own.embed_dim, layer.fc1.out_features

@@ -1,7 +1,7 @@
 """Which blocks a model has, in the paper's numbering, and which weights belong to each."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List
+from typing import Dict, Iterator, List
 
 from torch import Tensor, nn
 
@@ -41,7 +41,7 @@ class Block:
         return self.connection.k
 
 
-def blocks_of(model: Any) -> List[Block]:
+def blocks_of(model: nn.Module) -> List[Block]:
     """The blocks of a model, encoder (if there is one) first, k = 1 .. N in each stack.
 
     Args:

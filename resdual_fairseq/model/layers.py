@@ -4,7 +4,7 @@ Parameters, their names and their initial values are those of ``fairseq.modules.
 what is new is that a layer takes the two streams and returns them.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerConfig
@@ -107,7 +107,7 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
         k = per_layer * (index + 1)
         self.final_layer_norm = connect(options, [self.fc1, self.fc2], blocks, k)
 
-    def make_generation_fast_(self, need_attn: bool = False, **kwargs: Any) -> None:
+    def make_generation_fast_(self, need_attn: bool = False, **kwargs: object) -> None:
         """As fairseq's, which may leave None where TorchScript wants a bool."""
         super().make_generation_fast_(need_attn=bool(need_attn), **kwargs)
 

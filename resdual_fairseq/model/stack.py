@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any, Callable, Dict
+from typing import Callable, Dict
 
 import torch
 from fairseq.distributed import fsdp_wrap
@@ -60,16 +60,21 @@ def key_padding_mask(padding: Tensor) -> Tensor:
     return padding & ~padding.all(dim=1, keepdim=True)
 
 
-class Stack:
+class Stack(nn.Module):
     """A stack that loads weights with and without LN_out; comes before fairseq's stack class.
 
-    ``layer_norm`` is the connection around the stack.
+    Attributes:
+        layer_norm: the connection around the stack.
     """
 
-    def upgrade_state_dict_named(self: Any, state_dict: Dict[str, Tensor], name: str) -> Any:
+    layer_norm: Residual
+
+    def upgrade_state_dict_named(
+        self, state_dict: Dict[str, Tensor], name: str
+    ) -> Dict[str, Tensor]:
         around_stack = self.layer_norm
         fill_closing_norm(state_dict, name, around_stack)
-        state_dict = super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
+        state_dict = super().upgrade_state_dict_named(state_dict, name)
         if self.layer_norm is None:  # fairseq dropped it: weights older than its closing norm
             width, blocks = around_stack.normalized_shape[0], around_stack.blocks
             options = replace(self.residual_options, final_norm=False)
@@ -80,7 +85,7 @@ class Stack:
 class EncoderStack(Stack):
     """A stack whose output is a dictionary of lists."""
 
-    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+    def register_backward_hook(self, hook: Callable[..., object]) -> RemovableHandle:
         """Nothing: torch would look in the output for a tensor, and fail.
 
         fairseq's ``NanDetector`` calls this for every module; those inside do as it asks.

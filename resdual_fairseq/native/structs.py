@@ -1,6 +1,6 @@
 """Weights in the structures of resdual.h, with the arrays that they point to."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,6 @@ class PackedStack:
             "struct stack *", (self.layers, *sizes, activation, crosses)
         )
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> "PackedStack":
+    def __deepcopy__(self, memo: Dict[int, object]) -> "PackedStack":
         """Itself: it is only read, and its pointers stay."""
         return self
