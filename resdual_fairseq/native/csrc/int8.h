@@ -16,9 +16,10 @@ struct quantized_row {
 
 /* VECTORS * LANES columns from `j` on. Sums are plain vectors: GCC keeps no array of __m256i or
  * __m512i in registers. */
-static inline __attribute__((always_inline)) void
-int8_tile(const int rows, const struct linear *l, long j, const qinput *a, const struct quantized_row *of,
-          int rectify, float *out)
+static inline __attribute__((always_inline)) void int8_tile(const int rows, const struct linear *l,
+                                                            long j, const qinput *a,
+                                                            const struct quantized_row *of,
+                                                            int rectify, float *out)
 {
     const long groups = (l->inputs + K_GROUP - 1) / K_GROUP;
     const long panel = groups * K_GROUP * INT8_PANEL;
@@ -61,7 +62,8 @@ static void int8_linear(const struct linear *l, const float *a, long rows, int r
     for (; rows > 0; rows -= INT8_ROWS) {
         const long now = rows < INT8_ROWS ? rows : INT8_ROWS;
         for (long r = 0; r < now; r++)
-            quantized[r] = quantize_row(a + r * l->inputs, l->inputs, (qinput *)qinputs + r * width);
+            quantized[r] =
+                quantize_row(a + r * l->inputs, l->inputs, (qinput *)qinputs + r * width);
         for (long j = 0; j < l->outputs; j += VECTORS * LANES) {
             const qinput *from = qinputs;
             const struct quantized_row *of = quantized;

@@ -38,9 +38,7 @@ typedef __m512i weights;
 
 /* Add four inputs, times LANES columns. */
 static inline ivec add(ivec total, int four, weights columns)
-{
-    return (ivec)_mm512_dpbusd_epi32((__m512i)total, columns, _mm512_set1_epi32(four));
-}
+{ return (ivec)_mm512_dpbusd_epi32((__m512i)total, columns, _mm512_set1_epi32(four)); }
 
 /* Their weights. */
 static inline weights weights_at(const signed char *qweight) { return _mm512_loadu_si512(qweight); }

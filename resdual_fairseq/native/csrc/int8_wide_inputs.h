@@ -39,14 +39,10 @@ static struct quantized_row quantize_row(const float *a, long inputs, qinput *q)
 typedef __m256i weights;
 
 static inline ivec add(ivec total, int pair, weights columns)
-{
-    return total + (ivec)_mm256_madd_epi16(_mm256_set1_epi32(pair), columns);
-}
+{ return total + (ivec)_mm256_madd_epi16(_mm256_set1_epi32(pair), columns); }
 
 static inline weights weights_at(const signed char *qweight)
-{
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)qweight));
-}
+{ return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)qweight)); }
 #else
 typedef const signed char *weights;
 
@@ -61,4 +57,3 @@ static inline ivec add(ivec total, int pair, weights qweight)
 
 static inline weights weights_at(const signed char *qweight) { return qweight; }
 #endif
-

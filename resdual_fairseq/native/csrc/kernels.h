@@ -4,8 +4,8 @@
 #include "product.h"
 #include "vectors.h"
 
-/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. `lists` is scratch for
- * lists of inputs that are not 0 (workspace.h), or NULL where looking for 0 would not pay. */
+/* out = a W^T + b for rows x inputs; with `rectify`, what is below 0 becomes 0. `lists` is scratch
+ * for lists of inputs that are not 0 (workspace.h), or NULL where looking for 0 would not pay. */
 static void linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
                    void *qinputs, int *lists)
 {
@@ -37,7 +37,7 @@ static void layer_norm(const float *weight, const float *bias, float eps, const 
 
 /* What a block computes on: x, or its norm in `normed`. */
 static const float *block_inputs(const struct connection *c, const float *x, long rows, long width,
-                              float *normed)
+                                 float *normed)
 {
     if (!c->norms_input) return x;
     for (long r = 0; r < rows; r++)
@@ -47,7 +47,7 @@ static const float *block_inputs(const struct connection *c, const float *x, lon
 
 /* Add a block's output f to the streams, as residual.py does. */
 static void add_outputs(const struct connection *c, const float *f, long rows, long width, float *x,
-                      float *d)
+                        float *d)
 {
     for (long i = 0; i < rows * width; i++) x[i] += f[i];
     if (c->has_dual)
@@ -87,7 +87,7 @@ static void softmax(float *scores, long n)
 
 /* out[c] = the sum over i of shares[i] rows[i][apart + c], for `size` columns c from `at` on. */
 static void weighted_sum(const float *const *rows, long apart, const float *shares, long n, long at,
-                long size, float *out)
+                         long size, float *out)
 {
     long c = at;
     for (; c + 4 * LANES <= at + size; c += 4 * LANES) {

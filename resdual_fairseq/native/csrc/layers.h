@@ -7,8 +7,8 @@
 #include "workspace.h"
 #include "log_softmax.h"
 
-static void feed_forward(const struct stack *s, const struct layer *l, struct workspace work, long rows,
-                         float *x, float *d)
+static void feed_forward(const struct stack *s, const struct layer *l, struct workspace work,
+                         long rows, float *x, float *d)
 {
     const float *seen = block_inputs(&l->feed_forward, x, rows, s->width, work.narrow);
     linear(&l->up, seen, rows, s->activation == RELU, work.wide, work.qinputs, NULL);
@@ -21,16 +21,16 @@ static void feed_forward(const struct stack *s, const struct layer *l, struct wo
 }
 
 /* Project attention's output and add it. */
-static void project_and_add(const struct linear *out, const struct connection *c, struct workspace work,
-                   long rows, float *x, float *d)
+static void project_and_add(const struct linear *out, const struct connection *c,
+                            struct workspace work, long rows, float *x, float *d)
 {
     linear(out, work.narrow, rows, 0, work.output, work.qinputs, NULL);
     add_outputs(c, work.output, rows, out->outputs, x, d);
 }
 
 /* Self-attention of rows first to last, which are tokens that see the steps before them. */
-static void self_attention_step(const struct stack *s, const struct search *now, long index, struct workspace work,
-                      long first, long last, float *x, float *d)
+static void self_attention_step(const struct stack *s, const struct search *now, long index,
+                                struct workspace work, long first, long last, float *x, float *d)
 {
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, newest = now->steps - 1;
@@ -53,7 +53,7 @@ static void self_attention_step(const struct stack *s, const struct search *now,
 
 /* Attention of rows first to last to the encoder's output. */
 static void cross_attention(const struct stack *s, const struct search *now, long index,
-                        struct workspace work, long first, long last, float *x, float *d)
+                            struct workspace work, long first, long last, float *x, float *d)
 {
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, length = now->memory_length;
@@ -71,15 +71,16 @@ static void cross_attention(const struct stack *s, const struct search *now, lon
         }
         const int asked = now->attention && index == now->align_layer;
         attend(work.wide + r * width, work.keys, all, length, width, s->heads, work.scores,
-               work.narrow + r * width,
-               asked ? now->attention + (first + r) * length : NULL, now->rows * length);
+               work.narrow + r * width, asked ? now->attention + (first + r) * length : NULL,
+               now->rows * length);
     }
     project_and_add(&l->memory_out, &l->memory, work, rows, x, d);
 }
 
 /* Self-attention of sentences first to last. */
-static void encoder_self_attention(const struct stack *s, const struct source *source, const struct layer *l,
-                        struct workspace work, long first, long last, float *x, float *d)
+static void encoder_self_attention(const struct stack *s, const struct source *source,
+                                   const struct layer *l, struct workspace work, long first,
+                                   long last, float *x, float *d)
 {
     const long width = s->width, length = source->length, rows = (last - first) * length;
     const float *seen = block_inputs(&l->attention, x, rows, width, work.narrow);
@@ -98,8 +99,8 @@ static void encoder_self_attention(const struct stack *s, const struct source *s
 }
 
 /* One token for rows first to last: x and d are rows x width. */
-void VARIANT(decode)(const struct stack *s, const struct search *now, long first, long last, float *x,
-                   float *d, char *scratch)
+void VARIANT(decode)(const struct stack *s, const struct search *now, long first, long last,
+                     float *x, float *d, char *scratch)
 {
     const long rows = last - first, width = s->width;
     const long longest = now->steps > now->memory_length ? now->steps : now->memory_length;
@@ -119,7 +120,7 @@ void VARIANT(decode)(const struct stack *s, const struct search *now, long first
 
 /* Sentences first to last: x and d are sentences x length x width. */
 void VARIANT(encode)(const struct stack *s, const struct source *source, long first, long last,
-                   float *x, float *d, char *scratch)
+                     float *x, float *d, char *scratch)
 {
     const long rows = (last - first) * source->length;
     const struct workspace work = workspace_layout(s, rows, source->length, scratch);
@@ -133,9 +134,7 @@ void VARIANT(encode)(const struct stack *s, const struct source *source, long fi
 
 /* out = a W^T + b for rows x inputs. */
 void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *qinputs)
-{
-    linear(l, a, rows, 0, out, qinputs, NULL);
-}
+{ linear(l, a, rows, 0, out, qinputs, NULL); }
 
 /* Log-probabilities of rows x columns. */
 void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out)

@@ -29,28 +29,28 @@ static enum isa supported(void)
 }
 
 #define FUNCTION(name, parameters, arguments)                                                      \
-    void resdual_##name##_avx512 parameters;                                                         \
-    void resdual_##name##_avx2 parameters;                                                          \
-    void resdual_##name##_generic parameters;                                                          \
+    void resdual_##name##_avx512 parameters;                                                       \
+    void resdual_##name##_avx2 parameters;                                                         \
+    void resdual_##name##_generic parameters;                                                      \
     static void name parameters                                                                    \
     {                                                                                              \
-        switch (active_isa) {                                                                          \
-        case AVX512: resdual_##name##_avx512 arguments; break;                                         \
-        case AVX2: resdual_##name##_avx2 arguments; break;                                           \
-        case GENERIC: resdual_##name##_generic arguments; break;                                           \
+        switch (active_isa) {                                                                      \
+        case AVX512: resdual_##name##_avx512 arguments; break;                                     \
+        case AVX2: resdual_##name##_avx2 arguments; break;                                         \
+        case GENERIC: resdual_##name##_generic arguments; break;                                   \
         }                                                                                          \
     }
 #else
 static enum isa supported(void) { return GENERIC; }
 
 #define FUNCTION(name, parameters, arguments)                                                      \
-    void resdual_##name##_generic parameters;                                                          \
+    void resdual_##name##_generic parameters;                                                      \
     static void name parameters { resdual_##name##_generic arguments; }
 #endif
 
 static enum isa active_isa = GENERIC;
 
-/* Compute with an instruction set, or with this processor's newest if it lacks it; returns which. */
+/* Compute with an instruction set, or this processor's newest if it lacks that; returns which. */
 int resdual_set_isa(int newest)
 {
     const enum isa here = supported();
@@ -91,9 +91,7 @@ size_t resdual_scratch(const struct stack *s, long rows, long longest)
 
 /* The same for a call of resdual_linear. */
 size_t resdual_linear_scratch(const struct linear *l)
-{
-    return l->qweight ? int8_bytes(l->inputs) : 0;
-}
+{ return l->qweight ? int8_bytes(l->inputs) : 0; }
 
 /* One token for every row of a search, whose rows `threads` share. x, and d where there is one, are
  * rows x width: the streams before the first layer; then x is the output of the stack, closed as
@@ -113,8 +111,8 @@ void resdual_encode(const struct stack *s, const struct source *source, float *x
 {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long i = 0; i < threads; i++)
-        encode(s, source, source->sentences * i / threads, source->sentences * (i + 1) / threads,
-               x, d, scratch + i * bytes);
+        encode(s, source, source->sentences * i / threads, source->sentences * (i + 1) / threads, x,
+               d, scratch + i * bytes);
 }
 
 /* out = a W^T + b for rows x inputs, whose rows `threads` share. */

@@ -5,8 +5,8 @@
 
 /* As `linear`, where the weights are floats.
  *
- * Many rows go K_BLOCK inputs at a time, so that they stay in the processor's caches while all panels
- * pass by. With `lists`, inputs that are 0 are left out where there are many. */
+ * Many rows go K_BLOCK inputs at a time, so that they stay in the processor's caches while all
+ * panels pass by. With `lists`, inputs that are 0 are left out where there are many. */
 static void float_linear(const struct linear *l, const float *a, long rows, int rectify, float *out,
                          int *lists)
 {

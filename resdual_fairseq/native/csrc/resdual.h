@@ -7,15 +7,15 @@
 #include <stdint.h>
 
 #define PANEL 16 /* columns of a packed matrix that lie together */
-#define TILE 6   /* rows of a product that are computed together */
-#define SMALL_BATCH 24   /* rows that the caches hold whole */
+#define TILE 6 /* rows of a product that are computed together */
+#define SMALL_BATCH 24 /* rows that the caches hold whole */
 #define K_BLOCK 512 /* inputs of more rows that they hold at a time */
 #define SPARSE_K_BLOCK 96 /* inputs whose weights for PADDED columns the nearest cache holds */
 #define PADDED 64 /* columns are padded to a multiple of this: the most that a tile takes */
 
 /* Panels hold PANEL columns, and there are as many as PADDED says, also for bias and scales. A
- * weight is float, or an integer of 8 bits times its column's scale; n of these of a column lie together:
- * 2, or 4 for processors with VNNI, where they have no sign and are 128 more. */
+ * weight is float, or an integer of 8 bits times its column's scale; of these, n of a column lie
+ * together: 2, or 4 for processors with VNNI, where they have no sign and are 128 more. */
 struct linear {
     const float *weight;      /* panels of inputs x PANEL, or NULL */
     const signed char *qweight; /* panels of (inputs / n, rounded up) x INT8_PANEL x n */
@@ -72,8 +72,8 @@ int resdual_set_isa(int newest);
 int resdual_k_group(void);
 size_t resdual_scratch(const struct stack *s, long rows, long longest);
 size_t resdual_linear_scratch(const struct linear *l);
-void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d, char *scratch,
-                    size_t bytes, long threads);
+void resdual_decode(const struct stack *s, const struct search *now, float *x, float *d,
+                    char *scratch, size_t bytes, long threads);
 void resdual_encode(const struct stack *s, const struct source *source, float *x, float *d,
                     char *scratch, size_t bytes, long threads);
 void resdual_linear(const struct linear *l, const float *a, long rows, float *out, char *scratch,

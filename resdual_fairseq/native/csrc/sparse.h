@@ -9,7 +9,7 @@
 
 #include "tiles.h"
 
-/* What a tile's rows have beside 0: how many inputs that are not 0 in all of them, and which. */
+/* The inputs that are not 0 in all of a tile's rows: how many, and which. */
 static void list_nonzero(const float *a, long stride, long rows, long inputs, int *list)
 {
     int found = 0;
@@ -71,9 +71,9 @@ add_input(vec sums[WIDE], long k, const float *weight, long panel, const float *
 }
 
 /* PADDED columns of one row. */
-static inline __attribute__((always_inline)) void
-row(const int whole, const int *list, const struct linear *l, struct share share, const float *a,
-    float *out)
+static inline __attribute__((always_inline)) void row(const int whole, const int *list,
+                                                      const struct linear *l, struct share share,
+                                                      const float *a, float *out)
 {
     const long panel = PANEL * l->inputs;
     const float *from = share.bias ? share.bias : out;
@@ -97,8 +97,7 @@ row(const int whole, const int *list, const struct linear *l, struct share share
     for (; which < end; which++) add_input(sums, *which, share.weight, panel, a);
 #pragma GCC unroll 16
     for (int v = 0; v < WIDE; v++)
-        store(sums[v], share.rectify, out + v * LANES,
-              whole ? LANES : LEFT(share.columns, v));
+        store(sums[v], share.rectify, out + v * LANES, whole ? LANES : LEFT(share.columns, v));
 }
 
 /* Meanwhile the weights come that are next: rows read them here and there, too irregularly for the
@@ -106,7 +105,8 @@ row(const int whole, const int *list, const struct linear *l, struct share share
 static void each_row(const int *lists, const struct linear *l, struct share share,
                      const float *next, const float *a, long rows, float *out)
 {
-    for (long r = 0; r < rows; r++, a += l->inputs, out += l->outputs, lists += 1 + SPARSE_K_BLOCK) {
+    for (long r = 0; r < rows;
+         r++, a += l->inputs, out += l->outputs, lists += 1 + SPARSE_K_BLOCK) {
         for (long k = r * SPARSE_K_BLOCK / rows; k < (r + 1) * SPARSE_K_BLOCK / rows; k++)
             for (long panel = 0; panel < PADDED / PANEL; panel++)
                 __builtin_prefetch(next + (panel * l->inputs + k) * PANEL, 0, 2);
@@ -116,7 +116,8 @@ static void each_row(const int *lists, const struct linear *l, struct share shar
 }
 
 /* Whether so few inputs count that their lists pay: of many rows, each by itself, three fifths on
- * average over some; of a few, in all of which they have to be 0, three quarters in the first tile. */
+ * average over some; of a few, in all of which they have to be 0, three quarters in the first
+ * tile. */
 static int is_sparse(const struct linear *l, const float *a, long rows, int *lists)
 {
     const long height = rows < TILE ? rows : TILE, inputs = l->inputs;
@@ -130,8 +131,8 @@ static int is_sparse(const struct linear *l, const float *a, long rows, int *lis
 }
 
 /* Of few rows, the whole product. */
-static void sparse_few_rows(const struct linear *l, const float *a, long rows, int rectify, float *out,
-                       int *lists)
+static void sparse_few_rows(const struct linear *l, const float *a, long rows, int rectify,
+                            float *out, int *lists)
 {
     struct share share = {.inputs = l->inputs, .rectify = rectify};
     list_of_each_tile(a, l->inputs, rows, l->inputs, lists);
@@ -144,8 +145,8 @@ static void sparse_few_rows(const struct linear *l, const float *a, long rows, i
 }
 
 /* Of many rows, one by one, SPARSE_K_BLOCK inputs at a time. */
-static void sparse_many_rows(const struct linear *l, const float *a, long rows, int rectify, float *out,
-                        int *lists)
+static void sparse_many_rows(const struct linear *l, const float *a, long rows, int rectify,
+                             float *out, int *lists)
 {
     for (long k = 0; k < l->inputs; k += SPARSE_K_BLOCK) {
         const long left = l->inputs - k;

@@ -8,7 +8,7 @@
 /* A tile's share of a product: some of the inputs, for `rows` (a constant, at most TILE) rows. */
 struct share {
     const float *weight; /* of the first panel, from the first input on */
-    const float *bias;   /* what the sums begin with, or NULL: what `out` holds */
+    const float *bias; /* what the sums begin with, or NULL: what `out` holds */
     long inputs, columns;
     int rectify; /* whether what is below 0 becomes 0 */
 };
@@ -23,9 +23,10 @@ static inline vec fetch(const float *from, long columns)
 }
 
 /* `list` says which inputs count, where `listed` (a constant); else all do. */
-static inline __attribute__((always_inline)) void
-tile(const int rows, const int listed, const int *list, const struct linear *l, struct share share,
-     const float *a, float *out)
+static inline __attribute__((always_inline)) void tile(const int rows, const int listed,
+                                                       const int *list, const struct linear *l,
+                                                       struct share share, const float *a,
+                                                       float *out)
 {
     const long panel = PANEL * l->inputs;
     vec sums[TILE][VECTORS];
@@ -33,9 +34,9 @@ tile(const int rows, const int listed, const int *list, const struct linear *l, 
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++)
-            sums[r][v] = share.bias ? load(share.bias + v * LANES)
-                                    : fetch(out + r * l->outputs + v * LANES,
-                                            LEFT(share.columns, v));
+            sums[r][v] = share.bias
+                             ? load(share.bias + v * LANES)
+                             : fetch(out + r * l->outputs + v * LANES, LEFT(share.columns, v));
     for (long i = 0; i < (listed ? list[0] : share.inputs); i++) {
         const long k = listed ? list[1 + i] : i;
         const float *weight = share.weight + k * PANEL;
@@ -58,9 +59,10 @@ tile(const int rows, const int listed, const int *list, const struct linear *l, 
 }
 
 /* `lists` has one list for each tile. */
-static inline __attribute__((always_inline)) void
-each_tile(const int listed, const int *lists, const struct linear *l, struct share share,
-          const float *a, long rows, float *out)
+static inline __attribute__((always_inline)) void each_tile(const int listed, const int *lists,
+                                                            const struct linear *l,
+                                                            struct share share, const float *a,
+                                                            long rows, float *out)
 {
     for (; rows >= TILE; rows -= TILE, a += TILE * l->inputs, out += TILE * l->outputs) {
         tile(TILE, listed, lists, l, share, a, out);

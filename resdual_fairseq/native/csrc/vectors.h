@@ -86,8 +86,8 @@ static inline vec exponential(vec x)
     return p * (vec)power;
 }
 
-/* Where vector v of a tile's columns begins, in panels of `width` columns and `size` numbers, `each`
- * of them for one column at a time. */
+/* Where vector v of a tile's columns begins, in panels of `width` columns and `size` numbers, of
+ * which `each` are for one column at a time. */
 #define IN_PANELS(v, width, size, each)                                                            \
     ((v) * LANES / (width) * (size) + (v) * LANES % (width) * (each))
 

@@ -16,13 +16,13 @@ struct workspace {
     void *qinputs;
 };
 
-/* The most bytes that a product's quantized inputs take: 48 rows of 16 bits, or 96 of 8, padded to a
- * whole pair or four. */
+/* The most bytes that a product's quantized inputs take: 48 rows of 16 bits, or 96 of 8, padded to
+ * a whole pair or four. */
 static inline size_t int8_bytes(long inputs) { return 96 * (inputs + 3); }
 
-/* The most that a product's lists of active inputs take: their count and which, for each row of many
- * some inputs at a time, or for each tile of few all. Never less for more rows: threads get as much as
- * the one that has most. */
+/* The most that a product's lists of nonzero inputs take: their count and which, for each row of
+ * many some inputs at a time, or for each tile of few all. Never less for more rows: threads get as
+ * much as the one that has most. */
 static inline long lists_length(long rows, long inputs)
 {
     const long of_rows = rows * (1 + SPARSE_K_BLOCK);
@@ -30,7 +30,8 @@ static inline long lists_length(long rows, long inputs)
     return of_rows > of_tiles ? of_rows : of_tiles;
 }
 
-static inline struct workspace workspace_layout(const struct stack *s, long rows, long longest, char *scratch)
+static inline struct workspace workspace_layout(const struct stack *s, long rows, long longest,
+                                                char *scratch)
 {
     const long widest = s->inner > 3 * s->width ? s->inner : 3 * s->width;
     struct workspace work;
