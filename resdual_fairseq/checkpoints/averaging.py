@@ -5,7 +5,6 @@ same options, and loads with torch's protection on.
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 
 from ..errors import ResDualError
+from ..files import replacing
 from .int8 import CODES
 from .loading import load_whole_checkpoint
 
@@ -137,12 +137,10 @@ def write_whole(state: Dict[str, Any], output: Path) -> None:
     Raises:
         ResDualError: it cannot be written.
     """
-    unfinished = output.with_name(output.name + ".unfinished")
     try:
-        torch.save(state, unfinished)
-        os.replace(unfinished, output)
+        with replacing(output) as unfinished:
+            torch.save(state, unfinished)
     except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's
-        unfinished.unlink(missing_ok=True)
         raise ResDualError(f"{output} cannot be written: {error}; give another --output") from error
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..errors import ResDualError
+from ..files import replacing
 from ..residual import RESIDUALS
 from . import checkpoints, data, memory, untrained
 from .measure import Label, bound_rows, measure
@@ -245,9 +245,8 @@ def write_results(session: Session, command: str) -> None:
     from .verdicts import page
 
     text = page(session.rows, command)
-    unfinished = session.folder / (PAGE + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, session.folder / PAGE)
+    with replacing(session.folder / PAGE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
     drawn = draw_figures(session.rows, session.folder)
     print(text)
     print(f"wrote {FILE}, {PAGE} and {len(drawn)} figures to {session.folder}")

@@ -13,8 +13,6 @@ What the tensors are, graphs.py says; `grown` is the next step's `past`.
 import argparse
 import json
 import logging
-import os
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -27,6 +25,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..checkpoints.loading import load_whole_checkpoint
 from ..errors import ResDualError, absence
+from ..files import replacing
 from ..transformer import ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
 
@@ -151,19 +150,17 @@ def round_weights(path: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    whole = path.with_suffix(".float.onnx")
-    os.replace(path, whole)
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
         # Seven bits of weights: processors without VNNI add products in 16 bits, which overflow
         # silently with eight.
-        quantize_dynamic(
-            whole, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
-        )
+        with replacing(path) as rounded:
+            quantize_dynamic(
+                path, rounded, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+            )
     finally:
         logging.root.setLevel(level)
-    whole.unlink()
 
 
 def load(checkpoint: Path, data: Optional[Path]) -> Any:
@@ -203,16 +200,12 @@ def export(checkpoint: Path, out: Path, data: Optional[Path] = None, int8: bool 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResDualError(f"{out} holds something already; remove it, or give another --out")
     model = load(checkpoint, data)
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        write_model(model, unfinished, int8)
-        os.replace(unfinished, out)
+        with replacing(out) as unfinished:
+            unfinished.mkdir(parents=True)
+            write_model(model, unfinished, int8)
     except OSError as error:
         raise ResDualError(f"{out} cannot be written: {error}; give another --out") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
