@@ -19,8 +19,7 @@ from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from torch import nn
 
-from .checkpoints.int8 import LoadsCodes
-from .checkpoints.state_dicts import ExplainedMisfit
+from .base import ResDualModel, namespace
 from .compat import with_names
 from .errors import ResDualError
 from .model.decoder import ResDualDecoder
@@ -31,8 +30,6 @@ from .options import (
     set_defaults,
     settle_options,
 )
-from .training.divergence import NamesDivergedBlock
-from .training.gradient_log import LogsBlockGradients
 
 HOST = "transformer_lm"
 LANGUAGE_MODEL = f"resdual_{HOST}"
@@ -56,9 +53,7 @@ def build_decoder(
 
 
 @register_model(LANGUAGE_MODEL)
-class ResDualLanguageModel(
-    NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, LoadsCodes, TransformerLanguageModel
-):
+class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
     """Decoder-only Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer_lm`` and those of ``--residual``. With
@@ -69,11 +64,6 @@ class ResDualLanguageModel(
     build_host = classmethod(
         with_names(TransformerLanguageModel.build_model, TransformerDecoder=build_decoder)
     )
-
-    @classmethod
-    def hub_models(cls) -> Dict[str, Any]:
-        """No published model files: fairseq's are of another architecture."""
-        return {}
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -88,8 +78,7 @@ class ResDualLanguageModel(
         Raises:
             ResDualError: an option that cannot hold.
         """
-        if not isinstance(args, Namespace):
-            args = Namespace(**{key: args[key] for key in args})
+        args = namespace(args)
         task_options = getattr(task, "args", None)
         for name in FROM_TASK:
             if getattr(args, name, None) is None:

@@ -83,7 +83,7 @@ def belong_together(codes: Any, scales: Any) -> bool:
     )
 
 
-class LoadsCodes:
+class Int8StateDictMixin:
     """A model that loads both kinds of state dict; comes before fairseq's model class."""
 
     def load_state_dict(
