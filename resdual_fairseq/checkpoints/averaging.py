@@ -14,7 +14,7 @@ import torch
 
 from ..errors import ResDualError
 from ..files import replacing
-from .int8 import CODES
+from .int8 import is_encoded
 from .loading import load_whole_checkpoint
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
@@ -51,9 +51,9 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
 
 
 def load_of_floats(path: Path) -> Dict[str, Any]:
-    """A checkpoint whose weights can be averaged, which codes of different scales cannot."""
+    """A checkpoint whose weights can be averaged, which 8 bits of different scales cannot."""
     state = load_whole_checkpoint(path)
-    if any(name.endswith(CODES) for name in state["model"]):
+    if is_encoded(state["model"]):
         raise ResDualError(
             f"{path} has weights of 8 bits; average the checkpoints that it and the others were "
             "made from, then give the average to resdual-quantize"

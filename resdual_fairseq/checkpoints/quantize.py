@@ -10,26 +10,26 @@ from torch import Tensor
 
 from ..errors import ResDualError
 from .averaging import keep_inputs, write_whole
-from .int8 import CODES, SCALES, encoded_state
+from .int8 import SCALES, encoded_state, is_encoded
 from .loading import load_whole_checkpoint
 
 MODELS = ("resdual_transformer", "resdual_transformer_lm")
 
 
 def quantized_checkpoint(path: Path) -> Dict[str, Any]:
-    """A checkpoint with its matrices as codes of 8 bits, and without optimizer state.
+    """A checkpoint with its matrices in 8 bits, without optimizer state.
 
     Args:
         path: a file of fairseq-train's, or of resdual-average-checkpoints'.
 
     Raises:
-        ResDualError: it is missing, broken, of another model, or has codes already.
+        ResDualError: it is missing, broken, of another model, or of 8 bits already.
     """
     state = load_whole_checkpoint(path)
     model = name_of_model(state)
     if model not in MODELS:
         raise ResDualError(f"{path} holds a {model}; give a checkpoint of {' or '.join(MODELS)}")
-    if any(name.endswith(CODES) for name in state["model"]):
+    if is_encoded(state["model"]):
         raise ResDualError(f"{path} has weights of 8 bits already; give the one it was made from")
     state["model"] = encoded_state(state["model"])
     state["last_optimizer_state"] = None

@@ -28,6 +28,7 @@ from ..errors import ResDualError, absence
 from ..files import replacing
 from ..transformer import ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
+from .quantization import round_weights
 
 ENCODER, STEP = "encoder.onnx", "decoder_step.onnx"
 INPUTS: Dict[str, Dict[str, Dict[int, str]]] = {
@@ -140,27 +141,6 @@ def check_packages() -> None:
         ) from error
     for name in ("onnx_ir", "onnxscript", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def round_weights(path: Path) -> None:
-    """Put onnxruntime's dynamic int8 form of a graph in its place.
-
-    Embeddings and the weights of matrix products are rounded here, the other factor of a product
-    as it comes.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        # Seven bits of weights: processors without VNNI add products in 16 bits, which overflow
-        # silently with eight.
-        with replacing(path) as rounded:
-            quantize_dynamic(
-                path, rounded, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
-            )
-    finally:
-        logging.root.setLevel(level)
 
 
 def load(checkpoint: Path, data: Optional[Path]) -> Any:
