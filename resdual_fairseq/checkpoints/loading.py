@@ -15,6 +15,10 @@ from fairseq import checkpoint_utils
 from ..errors import ResDualError
 
 
+class BrokenCheckpointError(ResDualError):
+    """A file that was cut short, or is no checkpoint."""
+
+
 def safe_types() -> List[Any]:
     """What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code.
 
@@ -89,7 +93,7 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
             fault = fault_of_file(path)
             if fault is None:
                 raise
-            raise ResDualError(refusal(path, fault)) from error
+            raise refusal(path, fault) from error
 
     return explained
 
@@ -130,16 +134,16 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
     return state
 
 
-def refusal(path: str, reason: str) -> str:
+def refusal(path: str, reason: str) -> ResDualError:
     """One sentence for what torch's restricted unpickler says in many."""
     refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
     if refused is None:
-        return (
+        return BrokenCheckpointError(
             f"checkpoint {path} is truncated or not a checkpoint; remove it, and train on from an "
             "earlier one (--restore-file) or copy it anew"
         )
     name = refused.group(1)
-    return (
+    return ResDualError(
         f"checkpoint {path} was refused: it would run code or build objects of a type that is not "
         f"trusted ({name}); use checkpoints from fairseq-train only, and if you trust its author, "
         "ask for one that holds tensors and options alone"

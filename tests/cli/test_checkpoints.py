@@ -1,6 +1,8 @@
 """Protects checkpoints on the command line: from fairseq's transformer, and bad ones."""
 
+import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any, Tuple
 
@@ -97,6 +99,55 @@ def test_a_truncated_checkpoint_is_named(
     output = run(*generate_command(reversal, checkpoint), fails=True)
     assert f"error: checkpoint {checkpoint} is truncated or not a checkpoint" in output
     assert "Traceback" not in output
+
+
+def cut(checkpoint: Path, share: float) -> None:
+    os.truncate(checkpoint, int(share * checkpoint.stat().st_size))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+    share: float, learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    for path in learned.glob("checkpoint_*.pt"):
+        shutil.copy(path, tmp_path)
+    last = tmp_path / "checkpoint_last.pt"
+    cut(last, share)
+    command = train_command(reversal, tmp_path, "--dropout", 0, "--max-update", 1001)
+    output = run(*command, "--restore-file", last, fails=True)
+    assert f"error: checkpoint {last} is truncated or not a checkpoint" in output
+    output = run(*command)
+    assert f"{last} was cut short: going on from checkpoint_best.pt" in output
+    assert f"Loaded checkpoint {last} (epoch" in output and "@ 1000 updates" in output
+    state = torch.load(last, weights_only=True)
+    assert state["optimizer_history"][-1]["num_updates"] == 1001
+
+
+def test_a_run_without_a_whole_checkpoint(learned: Path, reversal: Path, tmp_path: Path) -> None:
+    for name in ("last", "best"):
+        shutil.copy(learned / "checkpoint_last.pt", tmp_path / f"checkpoint_{name}.pt")
+        cut(tmp_path / f"checkpoint_{name}.pt", 0.7)
+    output = run(*train_command(reversal, tmp_path, "--max-update", 1001), fails=True)
+    assert f"checkpoint {tmp_path}/checkpoint_last.pt is truncated or not a checkpoint" in output
+    assert "Traceback" not in output
+
+
+def test_a_run_of_hydra_goes_on_from_the_newest_whole_checkpoint(
+    reversal: Path, tmp_path: Path
+) -> None:
+    def train(updates: int) -> str:
+        return run(
+            "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
+            "--config-name", "resdual_transformer_tiny", f"common.user_dir={PLUGIN}",
+            f"task.data={reversal}", "++task.source_lang=src", "++task.target_lang=tgt",
+            "dataset.num_workers=0", "dataset.data_buffer_size=0",
+            f"optimization.max_update={updates}", "checkpoint.save_interval_updates=1",
+            "hydra.run.dir=.", cwd=tmp_path,
+        )  # fmt: skip
+
+    train(2)
+    cut(tmp_path / "checkpoints" / "checkpoint_last.pt", 0.5)
+    assert "was cut short: going on from checkpoint_best.pt" in train(3)
 
 
 def test_a_checkpoint_of_another_architecture_is_named(

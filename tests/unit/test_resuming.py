@@ -1,13 +1,15 @@
 """Protects resumed trainings from going on as another model."""
 
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.checkpoints import save
+import torch
+from helpers.checkpoints import save, state
 
-from resdual_fairseq.checkpoints.resuming import check_resumed
+from resdual_fairseq.checkpoints.resuming import check_resumed, newest_whole
 from resdual_fairseq.errors import ResDualError
 
 
@@ -21,6 +23,30 @@ def begun(tmp_path: Path) -> Path:
     """The folder of a run with --residual post."""
     save(tmp_path / "checkpoint_last.pt", {}, residual="post", residual_alpha=1.0)
     return tmp_path
+
+
+def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    """By the updates that it tells; of the run's own files, with an optimizer's state."""
+    assert newest_whole(tmp_path) is None
+    for name, updates in (
+        *(("checkpoint3.pt", 30), ("checkpoint_2_25.pt", 25), ("checkpoint_best.pt", 20)),
+        *(("checkpoint_last.pt", 50), ("crash.pt", 90), ("checkpoint_average.pt", 80)),
+        *(("checkpoint_4_35.pt", 35), ("checkpoint4.pt", 40), ("checkpoint.best_bleu_9.10.pt", 10)),
+    ):
+        saved = state({})
+        saved["optimizer_history"][-1]["num_updates"] = updates
+        saved["last_optimizer_state"] = None if name == "checkpoint4.pt" else {}
+        torch.save(saved, tmp_path / name)
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint_4_35.pt"
+    os.truncate(tmp_path / "checkpoint_4_35.pt", 600)
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint3.pt"
+
+
+def test_the_checkpoint_in_place_of_one_cut_short_is_looked_at(begun: Path) -> None:
+    (begun / "checkpoint_last.pt").rename(begun / "checkpoint_1_7.pt")
+    (begun / "checkpoint_last.pt").touch()
+    with pytest.raises(ResDualError, match=r"checkpoint_1_7\.pt was trained with --residual post"):
+        check_resumed(training(begun))
 
 
 def test_the_same_connection_goes_on(begun: Path) -> None:
