@@ -15,7 +15,7 @@ errors.show_errors_as_sentences()
 compat.check_versions()
 loading.trust_checkpoint_options()
 loading.explain_broken_checkpoints()
-resuming.go_on_from_whole_checkpoints()
+resuming.watch_resumed_runs()
 left_out.warn_of_sentences_left_out()
 
 from . import architectures, language_model, transformer  # noqa: E402

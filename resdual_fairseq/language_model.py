@@ -93,11 +93,6 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
 
 def check_embeddings(args: Namespace) -> None:
     """Raise on ways to embed and to predict tokens that cannot hold together."""
-    if args.character_embeddings and args.adaptive_input:
-        raise ResDualError(
-            "--character-embeddings and --adaptive-input are two ways to embed tokens; leave one "
-            "of them out"
-        )
     own_table = not (args.character_embeddings or args.adaptive_input)
     shares = args.share_decoder_input_output_embed and args.adaptive_softmax_cutoff is None
     if shares and not own_table:
@@ -112,7 +107,7 @@ def check_embeddings(args: Namespace) -> None:
             f"{args.decoder_input_dim} and --decoder-output-dim {args.decoder_output_dim}; make "
             "them equal"
         )
-    if args.adaptive_input and not args.adaptive_input_cutoff:
+    if args.adaptive_input and not (args.character_embeddings or args.adaptive_input_cutoff):
         raise ResDualError(
             "--adaptive-input needs --adaptive-input-cutoff, such as 20000,60000; give it"
         )

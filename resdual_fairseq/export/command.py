@@ -13,7 +13,6 @@ What the tensors are, graphs.py says; `grown` is the next step's `past`.
 import argparse
 import json
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
@@ -23,10 +22,11 @@ from fairseq import checkpoint_utils
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ..checkpoints.contents import add_user_dir, class_of_model, import_user_dir
 from ..checkpoints.loading import load_whole_checkpoint
-from ..errors import ResDualError, absence
+from ..errors import ResDualError, absence, end
 from ..files import replacing
-from ..transformer import ResDualTransformerModel
+from ..transformer import MODEL, ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
 from .quantization import round_weights
 
@@ -153,7 +153,8 @@ def load(checkpoint: Path, data: Optional[Path]) -> Any:
     Raises:
         ResDualError: the file, its dictionaries or its kind of model is not what it should be.
     """
-    load_whole_checkpoint(checkpoint)  # says what is wrong with the file
+    state = load_whole_checkpoint(checkpoint)
+    class_of_model(checkpoint, state, ResDualTransformerModel, MODEL)
     overrides = {} if data is None else {"data": str(data)}
     try:
         models, _, _ = checkpoint_utils.load_model_ensemble_and_task(
@@ -163,11 +164,6 @@ def load(checkpoint: Path, data: Optional[Path]) -> Any:
         raise ResDualError(
             f"{absence(error)}, or name the data-bin of the training with --data"
         ) from error
-    if not isinstance(models[0], ResDualTransformerModel):
-        raise ResDualError(
-            f"{checkpoint} holds a {type(models[0]).__name__}; give a checkpoint of "
-            "resdual_transformer"
-        )
     return models[0].float()
 
 
@@ -200,6 +196,7 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
     parser.add_argument(
         "--int8", action="store_true", help="weights in 8 bits (onnxruntime's dynamic form)"
     )
+    add_user_dir(parser)
     return parser.parse_args(arguments)
 
 
@@ -207,9 +204,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
     try:
+        import_user_dir(args.user_dir)
         export(args.checkpoint, args.out, args.data, args.int8)
     except ResDualError as error:
-        sys.exit(f"resdual-export: error: {error}")
+        end("resdual-export", error)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
 
