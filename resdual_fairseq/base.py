@@ -3,6 +3,8 @@
 from argparse import Namespace
 from typing import Any, Dict
 
+from torch import Tensor
+
 from .checkpoints.int8 import Int8StateDictMixin
 from .checkpoints.state_dicts import ExplainedMisfit
 from .training.divergence import NamesDivergedBlock
@@ -16,6 +18,15 @@ class ResDualModel(NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, Int8
     def hub_models(cls) -> Dict[str, str]:
         """No published model files: fairseq's are of another architecture."""
         return {}
+
+    def upgrade_state_dict(self: Any, state_dict: Dict[str, Tensor]) -> None:
+        """Make an old state dict loadable, as fairseq's models do.
+
+        For shared embeddings fairseq adds a projection, which a model of adaptive softmax lacks.
+        """
+        super().upgrade_state_dict(state_dict)  # type: ignore[misc]
+        if self.decoder.adaptive_softmax is not None:
+            state_dict.pop("decoder.output_projection.weight", None)
 
 
 def namespace(options: Any) -> Namespace:
