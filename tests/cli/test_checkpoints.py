@@ -2,13 +2,14 @@
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Tuple
 
 import pytest
 import torch
-from helpers.commands import PLUGIN, generate_command, run, train_command
+from helpers.commands import PLUGIN, generate_command, hypotheses, run, train_command
 
 from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
@@ -135,19 +136,22 @@ def test_a_run_without_a_whole_checkpoint(learned: Path, reversal: Path, tmp_pat
 def test_a_run_of_hydra_goes_on_from_the_newest_whole_checkpoint(
     reversal: Path, tmp_path: Path
 ) -> None:
-    def train(updates: int) -> str:
+    def train(updates: int, *options: str, **ends: Any) -> str:
         return run(
             "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
             "--config-name", "resdual_transformer_tiny", f"common.user_dir={PLUGIN}",
             f"task.data={reversal}", "++task.source_lang=src", "++task.target_lang=tgt",
             "dataset.num_workers=0", "dataset.data_buffer_size=0",
             f"optimization.max_update={updates}", "checkpoint.save_interval_updates=1",
-            "hydra.run.dir=.", cwd=tmp_path,
+            "hydra.run.dir=.", *options, cwd=tmp_path, **ends,
         )  # fmt: skip
 
     train(2)
     cut(tmp_path / "checkpoints" / "checkpoint_last.pt", 0.5)
     assert "was cut short: going on from checkpoint_best.pt" in train(3)
+    output = train(4, "+model.residual_alpha=0.5", fails=True)
+    assert "was trained with --residual-alpha 1.0, and this command says 0.5" in output
+    assert "Traceback" not in output
 
 
 def test_a_checkpoint_of_another_architecture_is_named(
@@ -170,6 +174,32 @@ def test_another_residual_than_the_run_began_with_is_named(
     assert f"{checkpoint} was trained with --residual resdual, and this command says pre" in output
     assert "Traceback" not in output
     run(*command, "--finetune-from-model", checkpoint, "--max-update", 1)
+
+
+def test_pretrained_embeddings_that_are_not_there(reversal: Path, tmp_path: Path) -> None:
+    embeddings = tmp_path / "embeddings"
+    embeddings.write_text(f"1 64\na {' '.join(['0.5'] * 64)}\n")
+    command = train_command(
+        reversal, tmp_path, "--encoder-embed-path", embeddings, "--decoder-embed-path", embeddings,
+        "--max-update", 1,
+    )  # fmt: skip
+    run(*command)
+    embeddings.unlink()
+    generate = generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3)
+    for output in (run(*command, fails=True), run(*generate, fails=True)):
+        assert f"error: {embeddings} does not exist, from which the model was to take" in output
+        assert "Traceback" not in output
+    overrides = re.findall(r"--model-overrides \"(.*?)\"", output)[0]
+    assert len(hypotheses(run(*generate, "--model-overrides", overrides))) == 200
+
+
+def test_layers_to_keep_of_one_side_alone(learned: Path, reversal: Path) -> None:
+    generate = generate_command(reversal, learned / "checkpoint_last.pt", "--model-overrides")
+    output = run(*generate, "{'decoder_layers_to_keep': '1'}", fails=True)
+    assert "is pruned to --decoder-layers-to-keep as it is loaded, then without any layer" in output
+    assert "it lacks encoder.layers.0.self_attn.k_proj.weight and" in output
+    both = "{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '1'}"
+    assert len(hypotheses(run(*generate, both))) == 200
 
 
 @pytest.mark.parametrize(("name", "what"), [("none.pt", "does not exist"), ("", "is a folder")])
