@@ -30,7 +30,12 @@ TOLD_OTHERWISE = {
     ),
 }
 """Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
-TELL_THEMSELVES = ("Size of sample #", "--replace-unk requires", "--finetune-from-model")
+TELL_THEMSELVES = (
+    "--finetune-from-model",
+    "--replace-unk requires",
+    "Size of sample #",
+    "Valid paths ",
+)
 """How errors of fairseq's begin that say what to do."""
 NO_FILE = "@@ "
 """What fairseq takes for the file of a ``--replace-unk`` without one."""
@@ -88,7 +93,9 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
         return absence(error)
     message = str(error)
     if message.startswith(TELL_THEMSELVES):
-        return message.split(": {'_name'")[0]  # fairseq ends some with all options
+        message = message.split(": {'_name'")[0]  # fairseq ends some with all options
+        missing = message.endswith("does not exist")
+        return f"{message}; give a checkpoint that fairseq-train wrote" if missing else message
     return TOLD_OTHERWISE.get(message)
 
 

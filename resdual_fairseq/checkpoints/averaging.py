@@ -192,7 +192,7 @@ def chosen_paths(args: argparse.Namespace) -> List[Path]:
                 "--num-update-checkpoints; give one of them"
             )
         best = args.num_best_checkpoints
-        return best_checkpoints(args.inputs, best) if best else list(args.inputs)
+        return best_checkpoints(args.inputs, best) if best and best > 0 else list(args.inputs)
     if len(args.inputs) != 1:
         raise ResDualError("give --inputs one folder with a --num option, or several files without")
     if args.num_epoch_checkpoints is not None:

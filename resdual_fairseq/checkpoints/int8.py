@@ -33,7 +33,7 @@ def decoded(qweight: Tensor, scales: Tensor) -> Tensor:
 
 def is_encoded(state: Dict[str, Tensor]) -> bool:
     """Whether a state dict has weights of 8 bits."""
-    return any(name.endswith((QWEIGHT, SCALES)) for name in state)
+    return any(name.endswith(QWEIGHT) for name in state)
 
 
 def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:

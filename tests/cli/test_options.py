@@ -48,14 +48,8 @@ def test_adaptive_softmax_trains(reversal: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--encoder-normalize-before", "leave it out, or give --residual pre"),
         ("--residual post --decoder-normalize-before", "leave it out, or give --residual pre"),
-        ("--residual-scale 0", "give auto or a number above 0, such as 0.05"),
-        ("--residual-scale -1", "give auto or a number above 0, such as 0.05"),
-        ("--residual-alpha -1", "give a number of 0 or more, such as 1.0"),
-        ("--residual pre --residual-scale 0.5", "leave it out, or give --residual resdual"),
         ("--residual bogus", "invalid choice: 'bogus'"),
-        ("--residual-scale big", "invalid float or 'auto' value: 'big'"),
     ],
 )
 def test_options_that_cannot_hold(

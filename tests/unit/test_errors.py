@@ -79,7 +79,7 @@ def error_and_trace(module: str, error: BaseException) -> Any:
         (AttributeError("'GradScaler' object has no attribute '_backoff_factor'"), "lower --lr"),
         (Exception("Size of sample #7 is invalid, skip it with --skip"), "#7 is invalid, skip it"),
         (FileNotFoundError(2, "No such file", "@@ "), "--replace-unk names no file; give one"),
-        (ValueError("--finetune-from-model x.pt does not exist"), "x.pt does not exist"),
+        (ValueError("--finetune-from-model x does not exist"), "x does not exist; give a check"),
         (ValueError("--finetune-from-model and another: {'_name': None}"), "and another\n"),
         (AssertionError("Torch not compiled with CUDA enabled"), "give --bf16"),
     ],
@@ -96,16 +96,6 @@ def test_a_users_own_program_keeps_its_traceback(earlier: List[Any]) -> None:
     raised = error_and_trace("my_program", FileNotFoundError(2, "No such file", "my.codes"))
     sys.excepthook(*raised)
     assert earlier == [raised]
-
-
-def test_hydra_prints_no_traceback_of_them() -> None:
-    from hydra.errors import CompactHydraException
-
-    assert issubclass(ResDualError, CompactHydraException)
-
-
-def test_the_package_has_put_its_hook_in_place() -> None:
-    assert sys.excepthook.__module__ == "resdual_fairseq.errors"
 
 
 def test_a_language_model_beside_translations_dictionaries(

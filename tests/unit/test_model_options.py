@@ -1,6 +1,5 @@
 """Protects the model's options: each one that cannot hold ends in a sentence with the remedy."""
 
-import argparse
 import importlib.util
 from argparse import Namespace
 from pathlib import Path
@@ -237,13 +236,3 @@ def test_bf16_stays_with_a_tpu_that_is_there(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert command_line(data_folder(tmp_path / "data-bin"), "--bf16").tpu is True
-
-
-def test_help_of_any_parser_lists_the_options() -> None:
-    parser = argparse.ArgumentParser()
-    ResDualTransformerModel.add_args(parser)
-    section = parser.format_help().split("\nResiDual:\n")[1]
-    for option in ("--residual {resdual,post,pre}", "--residual-scale S", "--residual-alpha A"):
-        assert option in section
-    assert "  --residual-fp32 " in section
-    assert "--scale-heads" in parser.format_help()
