@@ -5,8 +5,8 @@ registers the models and their presets.
 """
 
 from . import compat, errors
-from .checkpoints import loading
-from .training import divergence
+from .checkpoints import loading, resuming
+from .training import divergence, left_out
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,8 @@ errors.show_errors_as_sentences()
 compat.check_versions()
 loading.trust_checkpoint_options()
 loading.explain_broken_checkpoints()
+resuming.watch_resumed_runs()
+left_out.warn_of_sentences_left_out()
 
 from . import architectures, language_model, transformer  # noqa: E402
 from .training import optimizer  # noqa: E402

@@ -1,12 +1,16 @@
-"""Errors a user can mend, shown as one sentence in place of a traceback."""
+"""Errors a user can mend, shown as one sentence in place of a traceback.
+
+With ``RESDUAL_TRACE=1`` in the environment the traceback is shown above it.
+"""
 
 import os
 import sys
 from pathlib import Path
-from traceback import walk_tb
+from traceback import print_exception, walk_tb
 from types import TracebackType
-from typing import Optional, Type
+from typing import NoReturn, Optional, Type
 
+from fairseq.utils import parse_embedding
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 
@@ -26,8 +30,15 @@ TOLD_OTHERWISE = {
     ),
 }
 """Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
-TELL_THEMSELVES = ("Size of sample #",)
+TELL_THEMSELVES = (
+    "--finetune-from-model",
+    "--replace-unk requires",
+    "Size of sample #",
+    "Valid paths ",
+)
 """How errors of fairseq's begin that say what to do."""
+NO_FILE = "@@ "
+"""What fairseq takes for the file of a ``--replace-unk`` without one."""
 
 
 class ResDualError(CompactHydraException):
@@ -45,15 +56,26 @@ def show_errors_as_sentences() -> None:
         kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
     ) -> None:
         sentence = sentence_of(error, trace)
-        if sentence is None:
+        if sentence is None or trace_is_wanted():
             previous(kind, error, trace)
-        else:
+        if sentence is not None:
             print(f"resdual_fairseq: error: {sentence}", file=sys.stderr)
 
     sys.excepthook = hook
     if HydraConfig.initialized():
         # Else hydra would print errors itself, and end the command before the hook is asked.
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+
+def trace_is_wanted() -> bool:
+    return os.environ.get("RESDUAL_TRACE") == "1"
+
+
+def end(program: str, error: Exception) -> NoReturn:
+    """End one of this package's commands with an error's sentence."""
+    if trace_is_wanted():
+        print_exception(type(error), error, error.__traceback__)
+    sys.exit(f"{program}: error: {error}")
 
 
 def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optional[str]:
@@ -70,7 +92,11 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
     if isinstance(error, FileNotFoundError):
         return absence(error)
     message = str(error)
-    return message if message.startswith(TELL_THEMSELVES) else TOLD_OTHERWISE.get(message)
+    if message.startswith(TELL_THEMSELVES):
+        message = message.split(": {'_name'")[0]  # fairseq ends some with all options
+        missing = message.endswith("does not exist")
+        return f"{message}; give a checkpoint that fairseq-train wrote" if missing else message
+    return TOLD_OTHERWISE.get(message)
 
 
 def first_mendable(error: BaseException) -> Optional[ResDualError]:
@@ -95,6 +121,17 @@ def absence(error: FileNotFoundError) -> str:
             "or name a split that is there"
         )
     path = Path(str(error.filename))
+    if error.filename == NO_FILE:
+        return (
+            "--replace-unk names no file; give one that has a source word and its translation in "
+            "each line, or '' to copy source words"
+        )
+    if any(frame.f_code is parse_embedding.__code__ for frame, _ in walk_tb(error.__traceback__)):
+        return (
+            f"{path} does not exist, from which the model was to take embeddings; name it where it "
+            "lies now (--encoder-embed-path, --decoder-embed-path); a checkpoint does not need it: "
+            "--model-overrides \"{'encoder_embed_path': None, 'decoder_embed_path': None}\""
+        )
     if path.name == "dict.txt" and any(path.parent.glob("dict.*.txt")):
         return (
             f"{path} does not exist, where a language model (--lm-path, --task language_modeling) "

@@ -19,12 +19,10 @@ from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from torch import nn
 
-from .checkpoints.int8 import LoadsCodes
-from .checkpoints.state_dicts import ExplainedMisfit
+from .base import ResDualModel, namespace
 from .compat import with_names
 from .errors import ResDualError
 from .generation.decoder import AcceleratedDecoder
-from .generation.prepared import PreparesStacks
 from .options import (
     OWN_KEYS,
     add_residual_options,
@@ -32,8 +30,6 @@ from .options import (
     set_defaults,
     settle_options,
 )
-from .training.divergence import NamesDivergedBlock
-from .training.gradient_log import LogsBlockGradients
 
 HOST = "transformer_lm"
 LANGUAGE_MODEL = f"resdual_{HOST}"
@@ -57,14 +53,7 @@ def build_decoder(
 
 
 @register_model(LANGUAGE_MODEL)
-class ResDualLanguageModel(
-    PreparesStacks,
-    NamesDivergedBlock,
-    LogsBlockGradients,
-    ExplainedMisfit,
-    LoadsCodes,
-    TransformerLanguageModel,
-):
+class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
     """Decoder-only Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer_lm`` and those of ``--residual``. With
@@ -75,11 +64,6 @@ class ResDualLanguageModel(
     build_host = classmethod(
         with_names(TransformerLanguageModel.build_model, TransformerDecoder=build_decoder)
     )
-
-    @classmethod
-    def hub_models(cls) -> Dict[str, Any]:
-        """No published model files: fairseq's are of another architecture."""
-        return {}
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -94,8 +78,7 @@ class ResDualLanguageModel(
         Raises:
             ResDualError: an option that cannot hold.
         """
-        if not isinstance(args, Namespace):
-            args = Namespace(**{key: args[key] for key in args})
+        args = namespace(args)
         task_options = getattr(task, "args", None)
         for name in FROM_TASK:
             if getattr(args, name, None) is None:
@@ -110,11 +93,6 @@ class ResDualLanguageModel(
 
 def check_embeddings(args: Namespace) -> None:
     """Raise on ways to embed and to predict tokens that cannot hold together."""
-    if args.character_embeddings and args.adaptive_input:
-        raise ResDualError(
-            "--character-embeddings and --adaptive-input are two ways to embed tokens; leave one "
-            "of them out"
-        )
     own_table = not (args.character_embeddings or args.adaptive_input)
     shares = args.share_decoder_input_output_embed and args.adaptive_softmax_cutoff is None
     if shares and not own_table:
@@ -129,7 +107,7 @@ def check_embeddings(args: Namespace) -> None:
             f"{args.decoder_input_dim} and --decoder-output-dim {args.decoder_output_dim}; make "
             "them equal"
         )
-    if args.adaptive_input and not args.adaptive_input_cutoff:
+    if args.adaptive_input and not (args.character_embeddings or args.adaptive_input_cutoff):
         raise ResDualError(
             "--adaptive-input needs --adaptive-input-cutoff, such as 20000,60000; give it"
         )

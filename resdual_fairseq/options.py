@@ -4,9 +4,10 @@ import difflib
 import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
-from typing import Any, Iterable, Optional, Sequence, Set, Union
+from typing import Any, Mapping, Optional, Sequence, Set, Union
 
 import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
     DecoderConfig,
@@ -14,7 +15,6 @@ from fairseq.models.transformer.transformer_config import (
     QuantNoiseConfig,
 )
 
-from .checkpoints.resuming import check_resumed
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
 from .residual import RESIDUALS
@@ -233,8 +233,7 @@ def check_command_line(
             let_bf16_run_anywhere(args)
             check_precision(args)
             check_data_folders(args)
-            check_resumed(args)
-    else:
+    elif is_own_preset(getattr(args, "_name", None)):
         check_config_keys(args, model, known_config_keys() if known is None else known)
 
 
@@ -251,13 +250,21 @@ def check_precision(args: Namespace) -> None:
         )
 
 
-def check_config_keys(config: Iterable[str], model: str, known: Set[str]) -> None:
+def is_own_preset(name: Optional[str]) -> bool:
+    """Whether a preset is of this package; one of a user's own may have options of its own."""
+    preset = ARCH_CONFIG_REGISTRY.get(name)
+    return preset is None or preset.__module__.split(".")[0] == __package__
+
+
+def check_config_keys(config: Mapping[str, Any], model: str, known: Set[str]) -> None:
     """Raise on a key of a hydra config's ``model`` part that is no option of the model."""
     for key in config:
         if not key.startswith("_") and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            part = list(config[key])[:1] if isinstance(config[key], Mapping) else []
+            near = difflib.get_close_matches("_".join([key, *part]), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see the README's options table"
-            raise ResDualError(f"model.{key} is not an option of {model}; {hint}")
+            name = ".".join(["model", key, *part])
+            raise ResDualError(f"{name} is not an option of {model}; {hint}")
 
 
 def known_config_keys() -> Set[str]:
@@ -269,7 +276,7 @@ def known_config_keys() -> Set[str]:
     }
     flat = {field.name for field in fields(TransformerConfig)} - set(nested)
     parts = {f"{part}_{field.name}" for part, cls in nested.items() for field in fields(cls)}
-    return OWN_KEYS | flat | parts
+    return OWN_KEYS | {name for name in flat | parts if "__" not in name}
 
 
 def is_number(value: Any) -> bool:

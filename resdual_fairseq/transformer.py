@@ -5,44 +5,28 @@ fairseq's ``transformer``; the two stacks are the package's own because their lo
 streams.
 """
 
-from argparse import ArgumentParser, Namespace
-from typing import Any, Dict
+from argparse import ArgumentParser
+from typing import Any
 
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 from torch import nn
 
-from .checkpoints.int8 import LoadsCodes
-from .checkpoints.state_dicts import ExplainedMisfit
+from .base import ResDualModel, namespace
 from .generation.decoder import AcceleratedDecoder
 from .generation.encoder import AcceleratedEncoder
-from .generation.prepared import PreparesStacks
 from .options import add_model_options, settle_options
-from .training.divergence import NamesDivergedBlock
-from .training.gradient_log import LogsBlockGradients
 
 MODEL = "resdual_transformer"
 
 
 @register_model(MODEL)
-class ResDualTransformerModel(
-    PreparesStacks,
-    NamesDivergedBlock,
-    LogsBlockGradients,
-    ExplainedMisfit,
-    LoadsCodes,
-    TransformerModel,
-):
+class ResDualTransformerModel(ResDualModel, TransformerModel):
     """Encoder-decoder Transformer with dual residual connections (Xie et al. 2023).
 
     Takes every option of fairseq's ``transformer`` and those of options.py. With ``--residual
     post`` or ``pre`` it computes what fairseq's ``transformer`` computes on the same weights.
     """
-
-    @classmethod
-    def hub_models(cls) -> Dict[str, str]:
-        """No published model files: fairseq's are of another architecture."""
-        return {}
 
     @classmethod
     def from_pretrained(cls, *args: Any, **options: Any) -> Any:
@@ -66,8 +50,7 @@ class ResDualTransformerModel(
         Raises:
             ResDualError: an option that cannot hold.
         """
-        if not isinstance(args, Namespace):
-            args = Namespace(**{key: args[key] for key in args})
+        args = namespace(args)
         settle_options(args)
         return super().build_model(args, task)
 

@@ -82,7 +82,6 @@ prepare() {
 
 # fit OPTION...: train, or go on.
 fit() {
-    mend_checkpoint
     run_fairseq fairseq-train "$DATA/data-bin" --source-lang de --target-lang en \
         --user-dir resdual_fairseq --arch resdual_transformer --residual-alpha "$ALPHA" \
         --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
@@ -94,24 +93,6 @@ fit() {
         --save-dir "$MODEL" --save-interval-updates 400 --keep-interval-updates 2 \
         --no-epoch-checkpoints --validate-interval 1000 --validate-interval-updates 1000 \
         --max-tokens-valid 4000 --log-format simple --log-interval 50 "$@"
-}
-
-# mend_checkpoint: fairseq copies its newest checkpoint to checkpoint_last.pt; a copy that a kill cut
-# short is made again.
-mend_checkpoint() {
-    local last="$MODEL/checkpoint_last.pt" newest
-    [ -e "$last" ] || return 0
-    python -m zipfile -t "$last" >/dev/null 2>&1 && return
-    while IFS= read -r newest; do
-        if python -m zipfile -t "$newest" >/dev/null 2>&1; then
-            echo "checkpoint_last.pt was cut short: going on from $(basename "$newest")"
-            cp "$newest" "$last.unfinished"
-            mv "$last.unfinished" "$last"
-            return
-        fi
-    done < <(ls -t "$MODEL"/checkpoint_*_*.pt 2>/dev/null)
-    echo "checkpoint_last.pt was cut short and there is no other: starting anew"
-    rm "$last"
 }
 
 # Two thirds of the time with a rate that falls slowly ...

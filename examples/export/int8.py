@@ -21,10 +21,10 @@ from typing import Any
 
 import sacrebleu
 import torch
-from resdual_fairseq.export.quantization import quantized
 from translate import ROWS, Translator
 
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.export.quantization import quantized
 from resdual_fairseq.transformer import ResDualTransformerModel
 
 LONGEST: dict[str, Any] = {"max_len_a": 1.2, "max_len_b": 10}

@@ -1,24 +1,26 @@
 """`resdual-average-checkpoints`: the mean of several checkpoints' weights.
 
 fairseq keeps its own script for this in its repository, not in its packages. This one takes the
-same options, and loads with torch's protection on.
+same options, loads with torch's protection on, and knows which metrics are best where largest.
 """
 
 import argparse
-import os
 import re
-import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
 
-from ..errors import ResDualError
-from .int8 import CODES
-from .loading import load_whole_checkpoint
+from ..errors import ResDualError, end
+from ..files import replacing
+from .contents import SAME_FOR_LIFE, model_options
+from .int8 import is_encoded
+from .loading import load_whole_checkpoint, without_weights
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+BEST = re.compile(r"checkpoint\.best_.+_(-?\d+\.?\d*)\.pt")
+"""What fairseq-train calls its checkpoints, with the number that orders them."""
 
 
 def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
@@ -36,7 +38,9 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
     first = load_of_floats(paths[0])
     total = {name: weight.double() for name, weight in first["model"].items()}
     for path in paths[1:]:
-        weights = load_of_floats(path)["model"]
+        state = load_of_floats(path)
+        check_equations(paths[0], first, path, state)
+        weights = state["model"]
         if shapes(weights) != shapes(total):
             raise ResDualError(
                 f"{path} holds other weights than {paths[0]}; average checkpoints of one run only"
@@ -51,9 +55,9 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
 
 
 def load_of_floats(path: Path) -> Dict[str, Any]:
-    """A checkpoint whose weights can be averaged, which codes of different scales cannot."""
+    """A checkpoint whose weights can be averaged, which 8 bits of different scales cannot."""
     state = load_whole_checkpoint(path)
-    if any(name.endswith(CODES) for name in state["model"]):
+    if is_encoded(state["model"]):
         raise ResDualError(
             f"{path} has weights of 8 bits; average the checkpoints that it and the others were "
             "made from, then give the average to resdual-quantize"
@@ -61,20 +65,45 @@ def load_of_floats(path: Path) -> Dict[str, Any]:
     return state
 
 
+def check_equations(
+    one: Path, state: Dict[str, Any], other: Path, other_state: Dict[str, Any]
+) -> None:
+    """Raise where the same weights mean another model."""
+    for name, default in SAME_FOR_LIFE.items():
+        values = [getattr(model_options(each), name, default) for each in (state, other_state)]
+        if values[0] != values[1]:
+            option = f"--{name.replace('_', '-')}"
+            raise ResDualError(
+                f"{other} was trained with {option} {values[1]}, and {one} with {option} "
+                f"{values[0]}; average checkpoints of one run only"
+            )
+
+
 def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-def last_checkpoints(folder: Path, pattern: "re.Pattern[str]", count: int) -> List[Path]:
+def last_checkpoints(
+    folder: Path, pattern: "re.Pattern[str]", count: int, bound: Optional[int] = None
+) -> List[Path]:
     """The last ``count`` checkpoints of a run whose names match, newest first.
+
+    Args:
+        folder: the run's.
+        pattern: of the names.
+        count: how many.
+        bound: the last epoch or update that counts.
 
     Raises:
         ResDualError: there are fewer.
     """
     if not folder.is_dir():
         raise ResDualError(f"{folder} is not a folder; give the --save-dir of a run")
-    matches = [(pattern.fullmatch(path.name), path) for path in folder.iterdir()]
-    found = [(int(match.group(1)), path) for match, path in matches if match]
+    found = [
+        (number, path)
+        for number, path in numbered(folder.iterdir(), pattern)
+        if bound is None or number <= bound
+    ]
     if count < 1 or len(found) < count:
         raise ResDualError(
             f"{folder} holds {len(found)} such checkpoints and {count} are to be averaged; "
@@ -82,6 +111,34 @@ def last_checkpoints(folder: Path, pattern: "re.Pattern[str]", count: int) -> Li
             "--save-interval-updates to keep more"
         )
     return [path for _, path in sorted(found, reverse=True)[:count]]
+
+
+def best_checkpoints(inputs: Sequence[Path], count: int) -> List[Path]:
+    """The ``count`` checkpoints of the best values among those that --keep-best-checkpoints kept.
+
+    Args:
+        inputs: files, or the folder of a run.
+        count: how many, at most.
+
+    Raises:
+        ResDualError: a file, or every file of the folder, has another name.
+    """
+    files = list(inputs[0].iterdir() if len(inputs) == 1 and inputs[0].is_dir() else inputs)
+    found = numbered(files, BEST)
+    if not found or (len(found) < len(files) and files == list(inputs)):
+        raise ResDualError(
+            "--num-best-checkpoints picks among files named checkpoint.best_METRIC_VALUE.pt; train "
+            "with --keep-best-checkpoints, and give these files or their folder"
+        )
+    cfg = without_weights(found[0][1]).get("cfg") or {}
+    largest = bool((cfg.get("checkpoint") or {}).get("maximize_best_checkpoint_metric"))
+    return [path for _, path in sorted(found, reverse=largest)[:count]]
+
+
+def numbered(paths: Iterable[Path], pattern: "re.Pattern[str]") -> List[Tuple[float, Path]]:
+    """The files whose names match, each with the number in its name."""
+    matches = [(pattern.fullmatch(path.name), path) for path in paths]
+    return [(float(match.group(1)), path) for match, path in matches if match]
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -109,18 +166,38 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
         metavar="N",
         help="the last N checkpoints that --save-interval-updates wrote",
     )
+    last.add_argument(
+        "--num-best-checkpoints",
+        type=int,
+        metavar="N",
+        help="the N best of what --keep-best-checkpoints kept, by the value in their names",
+    )
+    parser.add_argument(
+        "--checkpoint-upper-bound",
+        type=int,
+        metavar="LAST",
+        help="leave out later epochs (with --num-epoch-checkpoints) or updates (with "
+        "--num-update-checkpoints) than this",
+    )
     return parser.parse_args(arguments)
 
 
 def chosen_paths(args: argparse.Namespace) -> List[Path]:
     """The files that a command line names."""
+    bound = args.checkpoint_upper_bound
     if args.num_epoch_checkpoints is None and args.num_update_checkpoints is None:
-        return list(args.inputs)
+        if bound is not None:
+            raise ResDualError(
+                "--checkpoint-upper-bound goes with --num-epoch-checkpoints or "
+                "--num-update-checkpoints; give one of them"
+            )
+        best = args.num_best_checkpoints
+        return best_checkpoints(args.inputs, best) if best and best > 0 else list(args.inputs)
     if len(args.inputs) != 1:
         raise ResDualError("give --inputs one folder with a --num option, or several files without")
     if args.num_epoch_checkpoints is not None:
-        return last_checkpoints(args.inputs[0], EPOCH, args.num_epoch_checkpoints)
-    return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints)
+        return last_checkpoints(args.inputs[0], EPOCH, args.num_epoch_checkpoints, bound)
+    return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints, bound)
 
 
 def keep_inputs(inputs: Sequence[Path], output: Path) -> None:
@@ -137,12 +214,10 @@ def write_whole(state: Dict[str, Any], output: Path) -> None:
     Raises:
         ResDualError: it cannot be written.
     """
-    unfinished = output.with_name(output.name + ".unfinished")
     try:
-        torch.save(state, unfinished)
-        os.replace(unfinished, output)
+        with replacing(output) as unfinished:
+            torch.save(state, unfinished)
     except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's
-        unfinished.unlink(missing_ok=True)
         raise ResDualError(f"{output} cannot be written: {error}; give another --output") from error
 
 
@@ -156,7 +231,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         state = average_checkpoints(paths)
         write_whole(state, args.output)
     except (ResDualError, OSError) as error:
-        sys.exit(f"resdual-average-checkpoints: error: {error}")
+        end("resdual-average-checkpoints", error)
     print(f"wrote {args.output}")
 
 

@@ -1,9 +1,10 @@
 """Weights of 8 bits: how a matrix is rounded to them, and checkpoints that hold them.
 
-A matrix is kept as codes from -127 to 127 and one scale for each of its rows (each output of a
-projection, each symbol of an embedding); vectors stay as they are. A model that loads such a
-checkpoint has the rounded weights in float32, hence works everywhere, and its searches on the CPU
-compute with the codes where the compiled library does (native/). Its own ``state_dict`` has floats.
+A matrix is kept as ``qweight``, whole numbers from -127 to 127, and one scale for each of its rows
+(each output of a projection, each symbol of an embedding); vectors stay as they are. A model that
+loads such a checkpoint has the rounded weights in float32, hence works everywhere, and its searches
+on the CPU compute in 8 bits where the compiled library does (native/). Its own ``state_dict`` has
+floats.
 """
 
 from typing import Any, Dict, List, Tuple
@@ -13,24 +14,30 @@ from torch import Tensor
 
 from ..errors import ResDualError
 
-CODES, SCALES = ".codes", ".scales"
+QWEIGHT, SCALES = ".codes", ".scales"
+"""How the names of a matrix's two parts end in a checkpoint."""
 
 
 def quantize_rows(weight: Tensor) -> Tuple[Tensor, Tensor]:
-    """A matrix, rows x columns, as codes (int8) and scales (rows, float32)."""
+    """A matrix, rows x columns, as qweight (int8) and scales (rows, float32)."""
     weight = weight.float()
     scales = weight.abs().amax(dim=1) / 127
-    codes = (weight / scales.clamp(min=1e-30)[:, None]).round().clamp(-127, 127)
-    return codes.to(torch.int8), scales
+    qweight = (weight / scales.clamp(min=1e-30)[:, None]).round().clamp(-127, 127)
+    return qweight.to(torch.int8), scales
 
 
-def decoded(codes: Tensor, scales: Tensor) -> Tensor:
-    """The matrix that codes and scales stand for, in float32."""
-    return codes.float() * scales[:, None]
+def decoded(qweight: Tensor, scales: Tensor) -> Tensor:
+    """The matrix that qweight and scales stand for, in float32."""
+    return qweight.float() * scales[:, None]
+
+
+def is_encoded(state: Dict[str, Tensor]) -> bool:
+    """Whether a state dict has weights of 8 bits."""
+    return any(name.endswith(QWEIGHT) for name in state)
 
 
 def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """A state dict with its matrices as codes and scales; of equal ones there is one.
+    """A state dict with its matrices as qweight and scales; of equal ones there is one.
 
     Shared embeddings are three equal tables in an average, or in a checkpoint of ``--bf16``.
     """
@@ -43,7 +50,7 @@ def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
             known = next((other for other in others if all(map(torch.equal, found, other))), None)
             if known is None:
                 others.append(found)
-            state[name + CODES], state[name + SCALES] = known or found
+            state[name + QWEIGHT], state[name + SCALES] = known or found
         else:
             state[name] = weight
     return state
@@ -53,48 +60,48 @@ def decoded_state(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """The state dict that :func:`encoded_state` came from, rounded.
 
     Raises:
-        ResDualError: codes and scales do not belong together.
+        ResDualError: qweight and scales do not belong together.
     """
     weights: Dict[str, Tensor] = {}
     for name, value in state.items():
-        if name.endswith((CODES, SCALES)):
+        if name.endswith((QWEIGHT, SCALES)):
             matrix = name.rpartition(".")[0]
-            codes, scales = state.get(matrix + CODES), state.get(matrix + SCALES)
-            if not belong_together(codes, scales):
+            qweight, scales = state.get(matrix + QWEIGHT), state.get(matrix + SCALES)
+            if not belong_together(qweight, scales):
                 raise ResDualError(
-                    f"{matrix} has no codes of 8 bits with a scale for each row; the checkpoint is "
-                    "damaged: make it anew with resdual-quantize"
+                    f"{matrix} has no weights of 8 bits with a scale for each row; the checkpoint "
+                    "is damaged: make it anew with resdual-quantize"
                 )
-            if name.endswith(CODES):
+            if name.endswith(QWEIGHT):
                 weights[matrix] = decoded(value, state[matrix + SCALES])
         else:
             weights[name] = value
     return weights
 
 
-def belong_together(codes: Any, scales: Any) -> bool:
+def belong_together(qweight: Any, scales: Any) -> bool:
     return (
-        isinstance(codes, Tensor)
+        isinstance(qweight, Tensor)
         and isinstance(scales, Tensor)
-        and codes.dtype == torch.int8
-        and codes.dim() == 2
+        and qweight.dtype == torch.int8
+        and qweight.dim() == 2
         and scales.is_floating_point()
-        and scales.shape == codes.shape[:1]
+        and scales.shape == qweight.shape[:1]
     )
 
 
-class LoadsCodes:
+class Int8StateDictMixin:
     """A model that loads both kinds of state dict; comes before fairseq's model class."""
 
     def load_state_dict(
         self: Any, state_dict: Dict[str, Tensor], *args: Any, **options: Any
     ) -> Any:
-        coded = [name for name in state_dict if name.endswith((CODES, SCALES))]
-        if coded:
-            state_dict = decoded_state(state_dict)
+        given = state_dict
+        if is_encoded(given):
+            state_dict = decoded_state(given)
         found = super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
         for part in ("encoder", "decoder"):
-            stack = getattr(self, part, None)
-            if stack is not None and any(name.startswith(f"{part}.") for name in state_dict):
-                stack.int8 = any(name.startswith(f"{part}.") for name in coded)
+            own = {name: value for name, value in given.items() if name.startswith(f"{part}.")}
+            if hasattr(self, part) and own:
+                getattr(self, part).use_int8(is_encoded(own))
         return found

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -15,19 +15,27 @@ from fairseq import checkpoint_utils
 from ..errors import ResDualError
 
 
+class BrokenCheckpointError(ResDualError):
+    """A file that was cut short, or is no checkpoint."""
+
+
 def safe_types() -> List[Any]:
     """What fairseq's checkpoints hold beyond tensors and plain containers; none of it runs code.
 
     Options are a namespace; meters are numbers and, with ``--eval-bleu``, arrays of numpy's.
     """
-    array, number = numpy.zeros(1), numpy.float64(0)
+    rebuilding: Tuple[Any, ...] = (numpy.zeros(1).__reduce__()[0], numpy.float64(0).__reduce__()[0])
     return [
         argparse.Namespace,
         codecs.encode,
         numpy.ndarray,
         numpy.dtype,
-        array.__reduce__()[0],  # numpy's own functions, whose module differs by its version
-        number.__reduce__()[0],
+        # numpy 2 gave the module of these two functions of its own another name.
+        *(
+            (function, f"numpy.{core}.multiarray.{function.__name__}")
+            for function in rebuilding
+            for core in ("core", "_core")
+        ),
         *(type(numpy.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u8", "?")),
     ]
 
@@ -67,7 +75,8 @@ def with_explained_absence(load: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return load(filenames, *args, **kwargs)
         except OSError as error:
-            for path in filenames:
+            missing = str(error).startswith("Model file not found")
+            for path in filenames if missing or isinstance(error, IsADirectoryError) else ():
                 if not Path(path).is_file():
                     what = "is a folder" if Path(path).is_dir() else "does not exist"
                     raise ResDualError(
@@ -89,7 +98,7 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
             fault = fault_of_file(path)
             if fault is None:
                 raise
-            raise ResDualError(refusal(path, fault)) from error
+            raise refusal(path, fault) from error
 
     return explained
 
@@ -103,7 +112,7 @@ def fault_of_file(path: str) -> Optional[str]:
     if not Path(path).is_file():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu")
     except Exception as error:
         return str(error)
     return None if isinstance(state, dict) and "model" in state else "no model in it"
@@ -119,10 +128,7 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
         what = "is a folder; give a .pt file in it" if path.is_dir() else "does not exist"
         raise ResDualError(f"checkpoint {path} {what}")
 
-    def load(name: str) -> Any:
-        return torch.load(name, map_location="cpu", weights_only=True)
-
-    state = with_explained_errors(load)(str(path))
+    state = with_explained_errors(torch.load)(str(path), map_location="cpu")
     if not isinstance(state, dict) or "model" not in state:
         raise ResDualError(
             f"{path} holds no model weights; give a checkpoint that fairseq-train wrote"
@@ -130,16 +136,28 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
     return state
 
 
-def refusal(path: str, reason: str) -> str:
+def without_weights(checkpoint: Path) -> Dict[str, Any]:
+    """What a checkpoint says, its weights left on the disk; nothing where it cannot be loaded.
+
+    What is wrong with the file is told when it is loaded in earnest.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", mmap=True)
+    except Exception:  # of nearly any kind, where a file is broken
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def refusal(path: str, reason: str) -> ResDualError:
     """One sentence for what torch's restricted unpickler says in many."""
     refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
     if refused is None:
-        return (
+        return BrokenCheckpointError(
             f"checkpoint {path} is truncated or not a checkpoint; remove it, and train on from an "
             "earlier one (--restore-file) or copy it anew"
         )
     name = refused.group(1)
-    return (
+    return ResDualError(
         f"checkpoint {path} was refused: it would run code or build objects of a type that is not "
         f"trusted ({name}); use checkpoints from fairseq-train only, and if you trust its author, "
         "ask for one that holds tensors and options alone"

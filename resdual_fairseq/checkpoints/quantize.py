@@ -1,48 +1,35 @@
 """`resdual-quantize`: checkpoints for generation, with weights of 8 bits, a quarter the size."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
-from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from torch import Tensor
 
-from ..errors import ResDualError
+from ..base import ResDualModel
+from ..errors import ResDualError, end
 from .averaging import keep_inputs, write_whole
-from .int8 import CODES, SCALES, encoded_state
+from .contents import add_user_dir, class_of_model, import_user_dir
+from .int8 import SCALES, encoded_state, is_encoded
 from .loading import load_whole_checkpoint
-
-MODELS = ("resdual_transformer", "resdual_transformer_lm")
 
 
 def quantized_checkpoint(path: Path) -> Dict[str, Any]:
-    """A checkpoint with its matrices as codes of 8 bits, and without optimizer state.
+    """A checkpoint with its matrices in 8 bits, without optimizer state.
 
     Args:
         path: a file of fairseq-train's, or of resdual-average-checkpoints'.
 
     Raises:
-        ResDualError: it is missing, broken, of another model, or has codes already.
+        ResDualError: it is missing, broken, of another model, or of 8 bits already.
     """
     state = load_whole_checkpoint(path)
-    model = name_of_model(state)
-    if model not in MODELS:
-        raise ResDualError(f"{path} holds a {model}; give a checkpoint of {' or '.join(MODELS)}")
-    if any(name.endswith(CODES) for name in state["model"]):
+    class_of_model(path, state, ResDualModel, "resdual_transformer or resdual_transformer_lm")
+    if is_encoded(state["model"]):
         raise ResDualError(f"{path} has weights of 8 bits already; give the one it was made from")
     state["model"] = encoded_state(state["model"])
     state["last_optimizer_state"] = None
     return state
-
-
-def name_of_model(state: Dict[str, Any]) -> str:
-    """Which of fairseq's models a checkpoint is of; "model of unknown options" without them."""
-    cfg, args = state.get("cfg"), state.get("args")
-    model = cfg.get("model") if isinstance(cfg, Mapping) else None
-    name = model.get("_name") if isinstance(model, Mapping) else getattr(model, "_name", None)
-    name = name or getattr(args, "arch", "model of unknown options")
-    return str(ARCH_MODEL_NAME_REGISTRY.get(name, name))
 
 
 def megabytes_of_floats(weights: Dict[str, Tensor]) -> float:
@@ -64,6 +51,7 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
     )
     parser.add_argument("checkpoint", type=Path, help="written by fairseq-train")
     parser.add_argument("--output", type=Path, required=True, help="file to write")
+    add_user_dir(parser)
     return parser.parse_args(arguments)
 
 
@@ -71,11 +59,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
     try:
+        import_user_dir(args.user_dir)
         keep_inputs([args.checkpoint], args.output)
         state = quantized_checkpoint(args.checkpoint)
         write_whole(state, args.output)
     except (ResDualError, OSError) as error:
-        sys.exit(f"resdual-quantize: error: {error}")
+        end("resdual-quantize", error)
     before, after = (path.stat().st_size / 1e6 for path in (args.checkpoint, args.output))
     print(
         f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB, of which "

@@ -1,7 +1,9 @@
 """What happens to weights on their way from a checkpoint into a model."""
 
+from argparse import Namespace
 from typing import Any, Dict, List, Mapping
 
+from fairseq.checkpoint_utils import prune_state_dict
 from torch import Tensor, nn
 
 from ..errors import ResDualError
@@ -23,18 +25,36 @@ class ExplainedMisfit:
         Raises:
             ArchitectureError: they are of another architecture.
         """
+        keep = layers_to_keep(options.get("model_cfg"))
         try:
             return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
         except RuntimeError as error:
-            raise explain_misfit(self, decoded_state(state_dict), error) from error
+            weights = prune_state_dict(decoded_state(state_dict), Namespace(**vars(keep)))
+            raise explain_misfit(self, weights, keep, error) from error
 
 
-def explain_misfit(model: nn.Module, weights: Mapping[str, Tensor], error: RuntimeError) -> Any:
+def layers_to_keep(model_cfg: Any) -> Namespace:
+    """What fairseq is asked to prune as it loads a model, which it then strikes from the options.
+
+    Args:
+        model_cfg: the model's options, or None.
+
+    Returns:
+        options for fairseq's ``prune_state_dict``.
+    """
+    names = [f"{side}_layers_to_keep" for side in ("encoder", "decoder")]
+    return Namespace(arch="", **{name: getattr(model_cfg, name, None) for name in names})
+
+
+def explain_misfit(
+    model: nn.Module, weights: Mapping[str, Tensor], keep: Namespace, error: RuntimeError
+) -> RuntimeError:
     """What to raise in place of torch's list of every weight that does not fit.
 
     Args:
         model: what was to be loaded into.
-        weights: the state dict.
+        weights: the state dict, pruned.
+        keep: layers that the pruning kept.
         error: what torch said of it.
 
     Returns:
@@ -42,7 +62,7 @@ def explain_misfit(model: nn.Module, weights: Mapping[str, Tensor], error: Runti
     """
     own = model.state_dict()
     sizes = [
-        f"{key} is {by(weights[key])} there and {by(value)} here"
+        f"{key} is {format_shape(weights[key])} there and {format_shape(value)} here"
         for key, value in own.items()
         if key in weights and weights[key].shape != value.shape
     ]
@@ -53,6 +73,14 @@ def explain_misfit(model: nn.Module, weights: Mapping[str, Tensor], error: Runti
     ]
     if not found:
         return error
+    pruned = {side for side in ("encoder", "decoder") if getattr(keep, f"{side}_layers_to_keep")}
+    if len(pruned) == 1 and hasattr(model, "encoder"):
+        return ArchitectureError(
+            f"the checkpoint is pruned to --{pruned.pop()}-layers-to-keep as it is loaded, then "
+            f"without any layer of the other side (it {'; it '.join(found)}); name the layers to "
+            "keep of both sides, such as --model-overrides "
+            "\"{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '0,1'}\""
+        )
     return ArchitectureError(
         f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the model's "
         "options as they were in its training, or another checkpoint (in a new training: another "
@@ -68,5 +96,5 @@ def listed(what: str, names: List[str]) -> List[str]:
     return [f"{what} {names[0]}{others}"]
 
 
-def by(value: Tensor) -> str:
+def format_shape(value: Tensor) -> str:
     return " x ".join(str(size) for size in value.shape) or "a number"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from fairseq import checkpoint_utils
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 
+from ..checkpoints import contents
 from ..checkpoints.loading import load_whole_checkpoint
 from ..errors import ResDualError
 from ..options import set_defaults
@@ -29,21 +29,15 @@ def model_options(path: Path, state: Dict[str, Any]) -> Namespace:
     Raises:
         ResDualError: it is of a kind that this package has no blocks for.
     """
-    args = state.get("args") or (state.get("cfg") or {}).get("model")
-    if args is None:
-        raise ResDualError(f"checkpoint {path} tells no model options; give one of fairseq-train's")
-    args = Namespace(**(vars(args) if isinstance(args, Namespace) else dict(args)))
-    name = getattr(args, "arch", None) or getattr(args, "_name", None)
-    kind = ARCH_MODEL_REGISTRY.get(name)
-    if kind is TransformerModel:
+    wanted = f"{MODEL} or of fairseq's transformer"
+    kind = contents.class_of_model(path, state, TransformerModel, wanted)
+    args = contents.model_options(state)
+    if issubclass(kind, ResDualTransformerModel):
+        args.arch = args._name = contents.name_of_model(state)
+    else:
+        args.arch = args._name = MODEL
         args.residual = residual_of_host(path, args)
-    elif kind is not ResDualTransformerModel:
-        raise ResDualError(
-            f"checkpoint {path} is of --arch {name}; give one of {MODEL}, or of fairseq's "
-            "transformer"
-        )
     set_defaults(args, residual="resdual")
-    args.arch = args._name = MODEL
     args.log_block_gradients = 0
     for name in ("checkpoint_activations", "offload_activations"):
         setattr(args, name, False)

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,9 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..errors import ResDualError
+from ..checkpoints.contents import add_user_dir, import_user_dir
+from ..errors import ResDualError, end
+from ..files import replacing
 from ..residual import RESIDUALS
 from . import checkpoints, data, memory, untrained
 from .measure import Label, bound_rows, measure
@@ -99,6 +100,7 @@ def add_common(parser: argparse.ArgumentParser, split: str, paths: bool = False)
         help="cpu or cuda (default: cuda where there is one)",
     )
 
+    add_user_dir(parser)
     parser.add_argument(
         "--ignore-memory", action="store_true", help="try even what seems not to fit into memory"
     )
@@ -245,9 +247,8 @@ def write_results(session: Session, command: str) -> None:
     from .verdicts import page
 
     text = page(session.rows, command)
-    unfinished = session.folder / (PAGE + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, session.folder / PAGE)
+    with replacing(session.folder / PAGE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
     drawn = draw_figures(session.rows, session.folder)
     print(text)
     print(f"wrote {FILE}, {PAGE} and {len(drawn)} figures to {session.folder}")
@@ -274,9 +275,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     finished = False
     try:
         check_extras()
+        import_user_dir(args.user_dir)
         finished = work(args, command)
     except (ResDualError, OSError) as error:
-        sys.exit(f"{PROGRAM}: error: {error}")
+        end(PROGRAM, error)
     except KeyboardInterrupt:
         print(file=sys.stderr)
     if not finished:

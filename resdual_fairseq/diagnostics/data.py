@@ -27,8 +27,11 @@ def open_task(
     Raises:
         ResDualError: the folder, its dictionaries or the split are missing, empty or cut short.
     """
-    check_data_folders(Namespace(data=data, task="translation"))
-    check_split([Path(folder) for folder in split_paths(data)], split, "name another --split")
+    args = Namespace(
+        data=data, task="translation", source_lang=source_lang, target_lang=target_lang
+    )
+    check_data_folders(args)
+    check_split([Path(folder) for folder in split_paths(data)], split, args, "name another --split")
     if (source_lang is None) != (target_lang is None):
         raise ResDualError("give both --source-lang and --target-lang, or neither")
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.

@@ -1,6 +1,5 @@
 """Figures of the table: one row of panels a depth, encoder and decoder side by side."""
 
-import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -12,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
 
+from ..files import replacing
 from .curves import Curve, curves, within
 from .table import Row
 from .theory import Point, collapse, exponential_trend, level, resdual_bound
@@ -116,9 +116,8 @@ def draw_figures(rows: Sequence[Row], folder: Path) -> List[Path]:
             drawing = draw(figure, found)
             for kind in ("png", "svg"):
                 written.append(folder / f"{name}.{kind}")
-                unfinished = folder / f"{name}.{kind}.unfinished"
-                drawing.savefig(unfinished, dpi=150, format=kind)
-                os.replace(unfinished, written[-1])
+                with replacing(written[-1]) as unfinished:
+                    drawing.savefig(unfinished, dpi=150, format=kind)
             plt.close(drawing)
     return written
 

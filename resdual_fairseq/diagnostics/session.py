@@ -1,11 +1,11 @@
 """A folder of measurements that grows model by model and survives an interruption."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List
 
 from ..errors import ResDualError
+from ..files import replacing
 from .table import FILE, Row, read_table, write_table
 
 STATE = "settings.json"
@@ -59,7 +59,6 @@ class Session:
         self.rows = [row for row in self.rows if row.model != model] + rows
         write_table(self.folder / FILE, self.rows)
         self.measured[model] = fingerprint
-        unfinished = self.folder / (STATE + ".unfinished")
         state = {"settings": self.settings, "measured": self.measured}
-        unfinished.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, self.folder / STATE)
+        with replacing(self.folder / STATE) as unfinished:
+            unfinished.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")

@@ -1,11 +1,11 @@
 """The table of measurements: one row a measurement, its columns and quantities documented here."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
 
 from ..errors import ResDualError
+from ..files import replacing
 
 FILE = "measurements.csv"
 
@@ -103,9 +103,10 @@ def parse_row(line: Sequence[str]) -> Row:
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows, whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        replacing(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(Row._fields)
         writer.writerows((*row[:-1], f"{row.value:.9g}") for row in rows)
-    os.replace(unfinished, path)

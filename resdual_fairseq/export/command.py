@@ -13,9 +13,6 @@ What the tensors are, graphs.py says; `grown` is the next step's `past`.
 import argparse
 import json
 import logging
-import os
-import shutil
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
@@ -25,10 +22,13 @@ from fairseq import checkpoint_utils
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ..checkpoints.contents import add_user_dir, class_of_model, import_user_dir
 from ..checkpoints.loading import load_whole_checkpoint
-from ..errors import ResDualError, absence
-from ..transformer import ResDualTransformerModel
+from ..errors import ResDualError, absence, end
+from ..files import replacing
+from ..transformer import MODEL, ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
+from .quantization import round_weights
 
 ENCODER, STEP = "encoder.onnx", "decoder_step.onnx"
 INPUTS: Dict[str, Dict[str, Dict[int, str]]] = {
@@ -143,29 +143,6 @@ def check_packages() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def round_weights(path: Path) -> None:
-    """Put onnxruntime's dynamic int8 form of a graph in its place.
-
-    Embeddings and the weights of matrix products are rounded here, the other factor of a product
-    as it comes.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    whole = path.with_suffix(".float.onnx")
-    os.replace(path, whole)
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        # Seven bits of weights: processors without VNNI add products in 16 bits, which overflow
-        # silently with eight.
-        quantize_dynamic(
-            whole, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
-        )
-    finally:
-        logging.root.setLevel(level)
-    whole.unlink()
-
-
 def load(checkpoint: Path, data: Optional[Path]) -> Any:
     """The model of a checkpoint.
 
@@ -176,7 +153,8 @@ def load(checkpoint: Path, data: Optional[Path]) -> Any:
     Raises:
         ResDualError: the file, its dictionaries or its kind of model is not what it should be.
     """
-    load_whole_checkpoint(checkpoint)  # says what is wrong with the file
+    state = load_whole_checkpoint(checkpoint)
+    class_of_model(checkpoint, state, ResDualTransformerModel, MODEL)
     overrides = {} if data is None else {"data": str(data)}
     try:
         models, _, _ = checkpoint_utils.load_model_ensemble_and_task(
@@ -186,11 +164,6 @@ def load(checkpoint: Path, data: Optional[Path]) -> Any:
         raise ResDualError(
             f"{absence(error)}, or name the data-bin of the training with --data"
         ) from error
-    if not isinstance(models[0], ResDualTransformerModel):
-        raise ResDualError(
-            f"{checkpoint} holds a {type(models[0]).__name__}; give a checkpoint of "
-            "resdual_transformer"
-        )
     return models[0].float()
 
 
@@ -203,16 +176,12 @@ def export(checkpoint: Path, out: Path, data: Optional[Path] = None, int8: bool 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResDualError(f"{out} holds something already; remove it, or give another --out")
     model = load(checkpoint, data)
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        write_model(model, unfinished, int8)
-        os.replace(unfinished, out)
+        with replacing(out) as unfinished:
+            unfinished.mkdir(parents=True)
+            write_model(model, unfinished, int8)
     except OSError as error:
         raise ResDualError(f"{out} cannot be written: {error}; give another --out") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -227,6 +196,7 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
     parser.add_argument(
         "--int8", action="store_true", help="weights in 8 bits (onnxruntime's dynamic form)"
     )
+    add_user_dir(parser)
     return parser.parse_args(arguments)
 
 
@@ -234,9 +204,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
     try:
+        import_user_dir(args.user_dir)
         export(args.checkpoint, args.out, args.data, args.int8)
     except ResDualError as error:
-        sys.exit(f"resdual-export: error: {error}")
+        end("resdual-export", error)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
 

@@ -52,6 +52,12 @@ class PreparedStack(nn.Module):
         else:
             logger.info(f"the {self.part} runs in torch: {reason}")
 
+    def use_int8(self, int8: bool) -> None:
+        """Compute with weights of 8 bits, or with floats."""
+        if int8 != self.int8:
+            self.int8 = int8
+            prepare_again(self)
+
     def usable_weights(self) -> Any:
         """What :meth:`pack` made; None where autograd, autocast or a tracer is to see a step."""
         recorded = (

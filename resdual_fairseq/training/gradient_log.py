@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from ..errors import ResDualError
+from ..files import replacing
 from ..model.blocks import Block, blocks_of
 
 FILE = "block_gradients.csv"
@@ -143,10 +144,8 @@ class GradientLog:
         """Keep of an earlier run what lies before this update; write the head."""
         kept = rows_before(self.path, self.update)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(FILE + ".unfinished")
-        with unfinished.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(self.path) as path, path.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([COLUMNS, *kept])
-        os.replace(unfinished, self.path)
         if self.tensorboard:
             self.writer = tensorboard_writer(self.tensorboard, self.update)
         self.begun = True

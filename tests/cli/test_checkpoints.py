@@ -1,12 +1,15 @@
 """Protects checkpoints on the command line: from fairseq's transformer, and bad ones."""
 
-import pickle
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any, Tuple
 
 import pytest
 import torch
-from helpers.commands import PLUGIN, generate_command, run, train_command
+from helpers.checkpoints import RunsCode
+from helpers.commands import PLUGIN, generate_command, hypotheses, run, train_command
 
 from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
@@ -43,18 +46,6 @@ def test_finetune_from_fairseqs_transformer(
     assert all(torch.isfinite(value).all() for value in tuned.values())
 
 
-class RunsCode:
-    """Unpickles by a call of os.system."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        import os
-
-        return os.system, (f"touch {self.marker}",)
-
-
 def commands(reversal: Path, folder: Path, checkpoint: Path) -> "list[list[Any]]":
     """Every command that loads a checkpoint."""
     return [
@@ -79,23 +70,63 @@ def test_a_hostile_checkpoint_is_refused(number: int, reversal: Path, tmp_path: 
     assert not marker.exists()
 
 
-def test_a_bare_hostile_pickle_is_refused(reversal: Path, tmp_path: Path) -> None:
-    checkpoint, marker = tmp_path / "hostile.pt", tmp_path / "ran"
-    checkpoint.write_bytes(pickle.dumps(RunsCode(marker), protocol=2))
-    output = run(*generate_command(reversal, checkpoint), fails=True)
-    assert f"error: checkpoint {checkpoint}" in output
-    assert not marker.exists()
+def cut(checkpoint: Path, share: float) -> Path:
+    os.truncate(checkpoint, int(share * checkpoint.stat().st_size))
+    return checkpoint
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_named(
-    share: float, learned: Path, reversal: Path, tmp_path: Path
-) -> None:
-    whole = (learned / "checkpoint_last.pt").read_bytes()
-    checkpoint = tmp_path / "cut.pt"
-    checkpoint.write_bytes(whole[: int(len(whole) * share)])
+def test_a_truncated_checkpoint_is_named(learned: Path, reversal: Path, tmp_path: Path) -> None:
+    checkpoint = cut(shutil.copy(learned / "checkpoint_last.pt", tmp_path / "cut.pt"), 0.99)
     output = run(*generate_command(reversal, checkpoint), fails=True)
     assert f"error: checkpoint {checkpoint} is truncated or not a checkpoint" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+    share: float, learned: Path, reversal: Path, tmp_path: Path
+) -> None:
+    for path in learned.glob("checkpoint_*.pt"):
+        shutil.copy(path, tmp_path)
+    last = tmp_path / "checkpoint_last.pt"
+    cut(last, share)
+    command = train_command(reversal, tmp_path, "--dropout", 0, "--max-update", 1001)
+    output = run(*command, "--restore-file", last, fails=True)
+    assert f"error: checkpoint {last} is truncated or not a checkpoint" in output
+    output = run(*command)
+    assert f"{last} was cut short: going on from checkpoint_best.pt" in output
+    assert f"Loaded checkpoint {last} (epoch" in output and "@ 1000 updates" in output
+    state = torch.load(last, weights_only=True)
+    assert state["optimizer_history"][-1]["num_updates"] == 1001
+
+
+def test_a_run_without_a_whole_checkpoint(learned: Path, reversal: Path, tmp_path: Path) -> None:
+    for name in ("last", "best"):
+        shutil.copy(learned / "checkpoint_last.pt", tmp_path / f"checkpoint_{name}.pt")
+        cut(tmp_path / f"checkpoint_{name}.pt", 0.7)
+    output = run(*train_command(reversal, tmp_path, "--max-update", 1001), fails=True)
+    assert f"checkpoint {tmp_path}/checkpoint_last.pt is truncated or not a checkpoint" in output
+    assert "Traceback" not in output
+
+
+def test_a_run_of_hydra_goes_on_from_the_newest_whole_checkpoint(
+    reversal: Path, tmp_path: Path
+) -> None:
+    def train(updates: int, *options: str, **ends: Any) -> str:
+        return run(
+            "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
+            "--config-name", "resdual_transformer_tiny", f"common.user_dir={PLUGIN}",
+            f"task.data={reversal}", "++task.source_lang=src", "++task.target_lang=tgt",
+            "dataset.num_workers=0", "dataset.data_buffer_size=0",
+            f"optimization.max_update={updates}", "checkpoint.save_interval_updates=1",
+            "hydra.run.dir=.", *options, cwd=tmp_path, **ends,
+        )  # fmt: skip
+
+    train(2)
+    cut(tmp_path / "checkpoints" / "checkpoint_last.pt", 0.5)
+    assert "was cut short: going on from checkpoint_best.pt" in train(3)
+    output = train(4, "model.residual_alpha=0.5", fails=True)
+    assert "was trained with --residual-alpha 1.0, and this command says 0.5" in output
     assert "Traceback" not in output
 
 
@@ -119,6 +150,32 @@ def test_another_residual_than_the_run_began_with_is_named(
     assert f"{checkpoint} was trained with --residual resdual, and this command says pre" in output
     assert "Traceback" not in output
     run(*command, "--finetune-from-model", checkpoint, "--max-update", 1)
+
+
+def test_pretrained_embeddings_that_are_not_there(reversal: Path, tmp_path: Path) -> None:
+    embeddings = tmp_path / "embeddings"
+    embeddings.write_text(f"1 64\na {' '.join(['0.5'] * 64)}\n")
+    command = train_command(
+        reversal, tmp_path, "--encoder-embed-path", embeddings, "--decoder-embed-path", embeddings,
+        "--max-update", 1,
+    )  # fmt: skip
+    run(*command)
+    embeddings.unlink()
+    generate = generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3)
+    for output in (run(*command, fails=True), run(*generate, fails=True)):
+        assert f"error: {embeddings} does not exist, from which the model was to take" in output
+        assert "Traceback" not in output
+    overrides = re.findall(r"--model-overrides \"(.*?)\"", output)[0]
+    assert len(hypotheses(run(*generate, "--model-overrides", overrides))) == 200
+
+
+def test_layers_to_keep_of_one_side_alone(learned: Path, reversal: Path) -> None:
+    generate = generate_command(reversal, learned / "checkpoint_last.pt", "--model-overrides")
+    output = run(*generate, "{'decoder_layers_to_keep': '1'}", fails=True)
+    assert "is pruned to --decoder-layers-to-keep as it is loaded, then without any layer" in output
+    assert "it lacks encoder.layers.0.self_attn.k_proj.weight and" in output
+    both = "{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '1'}"
+    assert len(hypotheses(run(*generate, both))) == 200
 
 
 @pytest.mark.parametrize(("name", "what"), [("none.pt", "does not exist"), ("", "is a folder")])

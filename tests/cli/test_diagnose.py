@@ -183,7 +183,7 @@ def test_bad_checkpoints(learned: Path, reversal: Path, tmp_path: Path) -> None:
     cases = {
         tmp_path / "none.pt": f"checkpoint {tmp_path / 'none.pt'} does not exist",
         cut: f"checkpoint {cut} is truncated or not a checkpoint",
-        tmp_path / "lstm.pt": "is of --arch lstm; give one of resdual_transformer, or of fairseq's",
+        tmp_path / "lstm.pt": "holds a lstm; give a checkpoint of resdual_transformer or of fairs",
     }
     for path, message in cases.items():
         assert message in refused("checkpoint", reversal, own, path, "--out", out)

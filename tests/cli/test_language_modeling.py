@@ -91,6 +91,22 @@ def test_it_goes_on_where_it_stopped_and_only_as_it_began(counting: Path, tmp_pa
     assert "Traceback" not in output
 
 
+def test_a_preset_that_shares_embeddings_goes_on_and_takes_shards(
+    counting: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "two").mkdir()
+    for path in counting.glob("train.*"):
+        (tmp_path / "two" / path.name).symlink_to(path)
+    sizes = (
+        "--arch", "resdual_transformer_lm_gpt3_small", "--decoder-layers", 1, "--decoder-embed-dim",
+        16, "--decoder-ffn-embed-dim", 16, "--max-tokens", 4000,
+    )  # fmt: skip
+    data = Path(f"{counting}:{tmp_path / 'two'}")
+    assert "loaded 400 examples from" in train(data, tmp_path, *sizes, "--max-epoch", 1)
+    output = train(data, tmp_path, *sizes, "--max-epoch", 2)
+    assert f"loaded 400 examples from: {tmp_path / 'two'}/train" in output
+
+
 def test_interactive_and_generate_continue_a_line(counting: Path, counter: Path) -> None:
     model = ("--user-dir", PLUGIN, "--task", "language_modeling", "--path",
              counter / "checkpoint_last.pt", "--beam", 2)  # fmt: skip
@@ -126,6 +142,8 @@ def test_from_pretrained_scores_and_samples(counting: Path, counter: Path) -> No
         "--residual-alpha 0.3 --residual-scale 0.5",
         "--criterion adaptive_loss --adaptive-input --adaptive-input-cutoff 4,8 "
         "--adaptive-softmax-cutoff 4,8 --tie-adaptive-weights --ddp-backend legacy_ddp",
+        "--criterion adaptive_loss --adaptive-softmax-cutoff 4,8 --ddp-backend legacy_ddp "
+        "--share-decoder-input-output-embed",
     ],
 )
 def test_options_of_transformer_lm_train_and_evaluate(

@@ -34,28 +34,22 @@ def test_options_of_transformer_train_and_translate(
 
 
 def test_adaptive_softmax_trains(reversal: Path, tmp_path: Path) -> None:
+    """With shared embeddings, too, with which fairseq's own model cannot be loaded again."""
     command = train_command(
-        reversal, tmp_path, "--max-update", 2, "--adaptive-softmax-cutoff", "4,8",
-        "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp",
+        reversal, tmp_path, "--adaptive-softmax-cutoff", "4,8", "--criterion", "adaptive_loss",
+        "--ddp-backend", "legacy_ddp",
     )  # fmt: skip
-    # With shared embeddings fairseq adds an output projection to the state dict, and then cannot
-    # load a model whose output is an adaptive softmax.
-    command.remove("--share-all-embeddings")
-    run(*command)
-    run(*generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3))
+    run(*command, "--max-update", 1)
+    run(*command, "--max-update", 2)
+    output = run(*generate_command(reversal, tmp_path / "checkpoint_last.pt", "--max-len-b", 3))
+    assert len(hypotheses(output)) == 200
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--encoder-normalize-before", "leave it out, or give --residual pre"),
         ("--residual post --decoder-normalize-before", "leave it out, or give --residual pre"),
-        ("--residual-scale 0", "give auto or a number above 0, such as 0.05"),
-        ("--residual-scale -1", "give auto or a number above 0, such as 0.05"),
-        ("--residual-alpha -1", "give a number of 0 or more, such as 1.0"),
-        ("--residual pre --residual-scale 0.5", "leave it out, or give --residual resdual"),
         ("--residual bogus", "invalid choice: 'bogus'"),
-        ("--residual-scale big", "invalid float or 'auto' value: 'big'"),
     ],
 )
 def test_options_that_cannot_hold(
@@ -65,6 +59,30 @@ def test_options_that_cannot_hold(
     assert message in output
     assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
+
+
+def test_data_in_shards(reversal: Path, tmp_path: Path) -> None:
+    """fairseq reads dictionaries and what to validate on from the first folder alone."""
+    for path in reversal.glob("train.*"):
+        (tmp_path / path.name).symlink_to(path)
+    data = Path(f"{reversal}:{tmp_path}")
+    output = run(*train_command(
+        data, tmp_path / "out", "--max-epoch", 2, "--batch-size", 500, "--no-save",
+    ))  # fmt: skip
+    assert f"{tmp_path} train src-tgt 5000 examples" in output
+
+
+def test_unknown_words_without_a_file_of_words(learned: Path, reversal: Path) -> None:
+    command = (
+        "fairseq-interactive", reversal, "--source-lang", "src", "--target-lang", "tgt",
+        "--user-dir", PLUGIN, "--path", learned / "checkpoint_last.pt", "--replace-unk",
+    )  # fmt: skip
+    output = run(*command, text="a b\n", fails=True)
+    assert "error: --replace-unk names no file; give one" in output and "Traceback" not in output
+    assert "Traceback" in run(*command, text="a b\n", fails=True, RESDUAL_TRACE="1")
+    assert hypotheses(run(*command, "", text="a b\n")) == {0: "b a"}
+    output = run(*generate_command(reversal, command[-2], "--replace-unk"), fails=True)
+    assert "error: --replace-unk requires a raw text dataset" in output
 
 
 def test_a_missing_data_folder(tmp_path: Path) -> None:

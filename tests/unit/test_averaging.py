@@ -7,14 +7,13 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from helpers.checkpoints import RunsCode, save, state
+from helpers.checkpoints import save, state
 from helpers.models import build, forward, sample, stir
 from torch import Tensor
 
 from resdual_fairseq.checkpoints import averaging
 from resdual_fairseq.checkpoints.averaging import average_checkpoints, main
 from resdual_fairseq.checkpoints.int8 import encoded_state
-from resdual_fairseq.errors import ResDualError
 
 
 def weights(seed: int, dtype: torch.dtype = torch.float32) -> Dict[str, Tensor]:
@@ -90,6 +89,7 @@ def run_folder(tmp_path: Path) -> Path:
     """A save-dir: epochs 1, 2, 9 and 10, updates 500 to 1500, and fairseq's two copies."""
     names = ["checkpoint1", "checkpoint2", "checkpoint9", "checkpoint10"]
     names += ["checkpoint_1_500", "checkpoint_2_1000", "checkpoint_10_1500"]
+    names += [f"checkpoint.best_loss_{loss}" for loss in ("12.5", "3.1990", "4.001")]
     names += ["checkpoint_best", "checkpoint_last"]
     for number, name in enumerate(names):
         save(tmp_path / f"{name}.pt", weights(number))
@@ -98,26 +98,37 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("option", "count", "names"),
+    ("options", "names"),
     [
-        ("--num-epoch-checkpoints", 1, ["checkpoint10"]),
-        ("--num-epoch-checkpoints", 3, ["checkpoint10", "checkpoint9", "checkpoint2"]),
-        ("--num-update-checkpoints", 2, ["checkpoint_10_1500", "checkpoint_2_1000"]),
+        ("epoch-checkpoints 1", ["checkpoint10"]),
+        ("epoch-checkpoints 3", ["checkpoint10", "checkpoint9", "checkpoint2"]),
+        ("epoch-checkpoints 2 --checkpoint-upper-bound 9", ["checkpoint9", "checkpoint2"]),
+        ("epoch-checkpoints 2 --checkpoint-upper-bound 8", ["checkpoint2", "checkpoint1"]),
+        ("update-checkpoints 2", ["checkpoint_10_1500", "checkpoint_2_1000"]),
+        ("update-checkpoints 1 --checkpoint-upper-bound 1499", ["checkpoint_2_1000"]),
+        ("best-checkpoints 2", ["checkpoint.best_loss_3.1990", "checkpoint.best_loss_4.001"]),
         (
-            "--num-update-checkpoints",
-            3,
-            ["checkpoint_10_1500", "checkpoint_2_1000", "checkpoint_1_500"],
+            "best-checkpoints 5",  # as fairseq's script: no more than there are
+            [f"checkpoint.best_loss_{loss}" for loss in ("3.1990", "4.001", "12.5")],
         ),
     ],
 )
-def test_the_last_checkpoints_of_a_run(
-    option: str, count: int, names: List[str], run_folder: Path
-) -> None:
+def test_checkpoints_of_a_run_are_picked(options: str, names: List[str], run_folder: Path) -> None:
     output = run_folder / "mean.pt"
-    main(["--inputs", str(run_folder), option, str(count), "--output", str(output)])
+    main(["--inputs", str(run_folder), *f"--num-{options}".split(), "--output", str(output)])
     expected = average_checkpoints([run_folder / f"{name}.pt" for name in names])["model"]
     found = averaging.load_whole_checkpoint(output)["model"]
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_the_best_by_the_runs_own_metric(tmp_path: Path) -> None:
+    """Files may be named one by one, as with fairseq's script."""
+    paths = [tmp_path / f"checkpoint.best_bleu_{bleu}.pt" for bleu in ("9.5", "10.20", "-1")]
+    for seed, path in enumerate(paths):
+        whole = state(weights(seed))
+        whole["cfg"]["checkpoint"] = {"maximize_best_checkpoint_metric": True}
+        torch.save(whole, path)
+    assert averaging.best_checkpoints(paths, 2) == [paths[1], paths[0]]
 
 
 def failure(capsys: pytest.CaptureFixture, *arguments: object) -> str:
@@ -153,6 +164,17 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert "give --inputs one folder with a --num option" in failure(
         capsys, "--inputs", first, second, "--num-update-checkpoints", 1, *output
     )
+    assert "--checkpoint-upper-bound goes with --num-epoch-checkpoints or" in failure(
+        capsys, "--inputs", first, second, "--checkpoint-upper-bound", 1, *output
+    )
+    for inputs in ([first, second], [tmp_path]):
+        assert "among files named checkpoint.best_METRIC_VALUE.pt; train with" in failure(
+            capsys, "--inputs", *inputs, "--num-best-checkpoints", 1, *output
+        )
+    for name, value in (("residual", "post"), ("residual_alpha", 0.5)):
+        equations = save(tmp_path / "equations.pt", weights(1), **{name: value})
+        told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {first} with"
+        assert told in failure(capsys, "--inputs", first, equations, *output)
     other = save(tmp_path / "other.pt", {"encoder.weight": torch.zeros(4, 3)})
     assert f"{other} holds other weights than {first}; average checkpoints of one run" in failure(
         capsys, "--inputs", first, other, *output
@@ -163,6 +185,8 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert f"{codes} has weights of 8 bits" in failure(capsys, "--inputs", first, codes, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
     assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
+    nowhere = tmp_path / "none" / "mean.pt"
+    assert f"{nowhere} cannot be written" in failure(capsys, "--inputs", first, "--output", nowhere)
     before = second.read_bytes()
     assert f"{second} is read by this command and would be lost" in failure(
         capsys, "--inputs", first, second, "--output", second
@@ -171,32 +195,6 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     first.write_bytes(first.read_bytes()[:900])
     assert f"{first} is truncated" in failure(capsys, "--inputs", second, first, *output)
     assert not output[1].exists()
-
-
-def test_both_ways_of_picking_exclude_each_other(
-    run_folder: Path, capsys: pytest.CaptureFixture
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        options = "--output mean.pt --num-epoch-checkpoints 1 --num-update-checkpoints 1"
-        main(["--inputs", str(run_folder), *options.split()])
-    assert end.value.code == 2
-    assert "not allowed with argument" in capsys.readouterr().err
-
-
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    path, marker = tmp_path / "hostile.pt", tmp_path / "ran"
-    torch.save({"model": weights(1), "args": RunsCode(marker)}, path)
-    sentence = failure(capsys, "--inputs", path, "--output", tmp_path / "mean.pt")
-    assert f"checkpoint {path} was refused" in sentence
-    assert not marker.exists()
-
-
-def test_a_folder_for_the_output_that_does_not_exist(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    (path,) = saved(tmp_path, [1])
-    output = tmp_path / "none" / "mean.pt"
-    assert str(output.parent) in failure(capsys, "--inputs", path, "--output", output)
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), RuntimeError("unexpected pos 64")])
@@ -218,8 +216,3 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert str(error) in failure(capsys, "--inputs", *paths, "--output", output)
     assert output.read_text() == "from before"
     assert sorted(tmp_path.iterdir()) == sorted([*paths, output])
-
-
-def test_the_function_raises_what_the_command_prints(tmp_path: Path) -> None:
-    with pytest.raises(ResDualError, match=r"none\.pt does not exist"):
-        average_checkpoints([tmp_path / "none.pt"])

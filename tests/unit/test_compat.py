@@ -118,6 +118,39 @@ def test_other_unknown_types_are_named(
     assert name in sentence_from(load, path)
 
 
+@LOADERS
+@pytest.mark.parametrize("core", ["core", "_core"])
+def test_meters_of_both_versions_of_numpy_load(
+    load: Callable[[Path], Any], core: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "meters.pt"
+    torch.save(state(WEIGHTS), path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    own = next(name for name in (b"numpy.core.", b"numpy._core.") if name in data)
+    assert data.count(own + b"multiarray\n") == 2  # an array, a number
+    path.write_bytes(data.replace(own, f"numpy.{core}.".encode()))
+    loaded = load(path)
+    assert loaded["extra_state"]["metrics"]["_bleu_counts"].tolist() == [4, 3, 2, 1]
+    assert loaded["optimizer_history"][-1]["lr_scheduler_state"]["best"] == 3.5
+
+
+def test_nothing_else_of_numpy_is_trusted() -> None:
+    names = {entry[1] for entry in loading.safe_types() if isinstance(entry, tuple)}
+    functions = ("_reconstruct", "scalar")
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    assert names == {f"{module}.{name}" for module in modules for name in functions}
+
+
+def test_a_user_who_trusts_a_file_by_torchs_own_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As fairseq's commands then take it, too."""
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch_file(tmp_path / "trusted.pt", BuildsPath())
+    assert load_whole_checkpoint(tmp_path / "trusted.pt")["extra"] == Path("somewhere")
+
+
 def truncations(data: bytes) -> "list[bytes]":
     lengths = [*range(1, 40), *range(40, len(data), len(data) // 40), len(data) - 1]
     return [data[:length] for length in lengths]

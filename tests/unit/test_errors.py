@@ -6,7 +6,7 @@ from typing import Any, List
 
 import pytest
 
-from resdual_fairseq.errors import ResDualError, show_errors_as_sentences
+from resdual_fairseq.errors import ResDualError, end, show_errors_as_sentences
 
 
 @pytest.fixture
@@ -24,6 +24,19 @@ def test_what_a_user_can_mend_is_one_line(
     sys.excepthook(ResDualError, ResDualError("--this is wrong; give --that"), None)
     assert capsys.readouterr().err == "resdual_fairseq: error: --this is wrong; give --that\n"
     assert earlier == []
+
+
+def test_a_switch_shows_the_traceback_too(
+    earlier: List[Any], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESDUAL_TRACE", "1")
+    error = ResDualError("--this is wrong; give --that")
+    sys.excepthook(ResDualError, error, None)
+    assert earlier == [(ResDualError, error, None)]
+    assert capsys.readouterr().err == "resdual_fairseq: error: --this is wrong; give --that\n"
+    with pytest.raises(SystemExit, match=r"^program: error: --this is wrong; give --that$"):
+        end("program", error)
+    assert "ResDualError: --this is wrong" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), RuntimeError("y")])
@@ -65,6 +78,9 @@ def error_and_trace(module: str, error: BaseException) -> Any:
         (Exception("Could not infer language pair, please provide it explicitly"), "--source-lang"),
         (AttributeError("'GradScaler' object has no attribute '_backoff_factor'"), "lower --lr"),
         (Exception("Size of sample #7 is invalid, skip it with --skip"), "#7 is invalid, skip it"),
+        (FileNotFoundError(2, "No such file", "@@ "), "--replace-unk names no file; give one"),
+        (ValueError("--finetune-from-model x does not exist"), "x does not exist; give a check"),
+        (ValueError("--finetune-from-model and another: {'_name': None}"), "and another\n"),
         (AssertionError("Torch not compiled with CUDA enabled"), "give --bf16"),
     ],
 )
@@ -80,16 +96,6 @@ def test_a_users_own_program_keeps_its_traceback(earlier: List[Any]) -> None:
     raised = error_and_trace("my_program", FileNotFoundError(2, "No such file", "my.codes"))
     sys.excepthook(*raised)
     assert earlier == [raised]
-
-
-def test_hydra_prints_no_traceback_of_them() -> None:
-    from hydra.errors import CompactHydraException
-
-    assert issubclass(ResDualError, CompactHydraException)
-
-
-def test_the_package_has_put_its_hook_in_place() -> None:
-    assert sys.excepthook.__module__ == "resdual_fairseq.errors"
 
 
 def test_a_language_model_beside_translations_dictionaries(

@@ -28,6 +28,7 @@ BESIDE = {("checkpoints", "compat"), ("training", "model")}
 PROGRAM = """
 import argparse, codecs, difflib, json, numpy, sys
 import fairseq.checkpoint_utils, fairseq.models.transformer, fairseq.options, fairseq.tasks
+import fairseq.trainer
 before = set(sys.modules)
 import resdual_fairseq
 print("NEW", json.dumps(sorted(set(sys.modules) - before)))

@@ -14,15 +14,15 @@ State = Dict[str, Tensor]
 MATRIX = "decoder.layers.0.fc1.weight"
 
 
-def test_codes_round_to_the_nearest() -> None:
+def test_weights_round_to_the_nearest() -> None:
     weight = torch.randn(9, 31)
     weight[4] = 0
-    codes, scales = quantize_rows(weight)
-    assert codes.dtype == torch.int8
-    assert codes.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
-    assert ((decoded(codes, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
-    again = quantize_rows(decoded(codes, scales))
-    assert torch.equal(again[0], codes)
+    qweight, scales = quantize_rows(weight)
+    assert qweight.dtype == torch.int8
+    assert qweight.abs().amax(dim=1).tolist() == [127] * 4 + [0] + [127] * 4
+    assert ((decoded(qweight, scales) - weight).abs() <= scales[:, None] / 2 + 1e-7).all()
+    again = quantize_rows(decoded(qweight, scales))
+    assert torch.equal(again[0], qweight)
 
 
 def without_scales(state: State) -> None:
@@ -33,15 +33,15 @@ def with_too_few_scales(state: State) -> None:
     state[f"{MATRIX}.scales"] = state[f"{MATRIX}.scales"][:3]
 
 
-def with_codes_of_floats(state: State) -> None:
+def with_qweight_of_floats(state: State) -> None:
     state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"].float()
 
 
-def without_codes(state: State) -> None:
+def without_qweight(state: State) -> None:
     del state[f"{MATRIX}.codes"]
 
 
-def with_codes_of_three_axes(state: State) -> None:
+def with_qweight_of_three_axes(state: State) -> None:
     state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"][:, :, None]
 
 
@@ -50,22 +50,24 @@ def with_no_tensor(state: State) -> None:
 
 
 DAMAGES = [
-    *(without_scales, with_too_few_scales, with_codes_of_floats),
-    *(without_codes, with_codes_of_three_axes, with_no_tensor),
+    *(without_scales, with_too_few_scales, with_qweight_of_floats),
+    *(without_qweight, with_qweight_of_three_axes, with_no_tensor),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_codes_without_their_scales(damage: Callable[[State], None]) -> None:
+def test_damaged_weights(damage: Callable[[State], None]) -> None:
     state = encoded_state(stirred().float().state_dict())
     damage(state)
     model = build()
-    with pytest.raises(ResDualError, match=rf"{MATRIX} has no codes .* with resdual-quantize"):
+    with pytest.raises(
+        ResDualError, match=rf"{MATRIX} has no weights of 8 bits .* with resdual-quantize"
+    ):
         model.load_state_dict(state)
     assert not model.encoder.int8 and not model.decoder.int8
 
 
-def test_codes_of_one_stack_alone() -> None:
+def test_one_stack_alone() -> None:
     whole = stirred().float().state_dict()
     coded = encoded_state({name: value for name, value in whole.items() if "encoder." in name})
     model = build()

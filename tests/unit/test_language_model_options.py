@@ -73,10 +73,6 @@ REFUSED: Dict[str, Any] = {
     "base_layers": ({"base_layers": 1}, ["--base-layers", "leave it out"]),
     "scale_of_post": ({"residual": "post", "residual_scale": 0.5}, ["--residual-scale"]),
     "heads": ({"decoder_attention_heads": 3}, ["--decoder-attention-heads 3", "a multiple"]),
-    "two_embeddings": (
-        {**ADAPTIVE, "character_embeddings": True},
-        ["--character-embeddings", "--adaptive-input", "leave one of them out"],
-    ),
     "shared_adaptive": ({**ADAPTIVE, **SHARE}, ["--adaptive-input", "leave one of them out"]),
     "shared_characters": (
         {"character_embeddings": True, **SHARE},

@@ -1,6 +1,5 @@
 """Protects the model's options: each one that cannot hold ends in a sentence with the remedy."""
 
-import argparse
 import importlib.util
 from argparse import Namespace
 from pathlib import Path
@@ -139,11 +138,13 @@ def test_defaults() -> None:
         ("residul_scale", "did you mean residual_scale?"),
         ("encoder_layer", "did you mean encoder_layers?"),
         ("quant_noise_pqq", "did you mean quant_noise_pq?"),
+        ("encoder.layers", "did you mean encoder_layers?"),
+        ("quant_noise.pq", "did you mean quant_noise_pq?"),
         ("zzz", "see the README"),
     ],
 )
 def test_unknown_keys_of_a_hydra_config(key: str, suggestion: str) -> None:
-    config = OmegaConf.create({"_name": MODEL, "encoder_layers": 2, key: 1})
+    config = OmegaConf.from_dotlist([f"_name={MODEL}", "encoder_layers=2", f"{key}=1"])
     with pytest.raises(ResDualError) as error:
         ARCH_CONFIG_REGISTRY[MODEL](config)
     assert f"model.{key} is not an option of {MODEL}" in str(error.value)
@@ -157,6 +158,17 @@ def test_known_keys_of_a_hydra_config() -> None:
     ARCH_CONFIG_REGISTRY[MODEL](config)
     assert config.residual == "resdual"
     assert config.encoder_layers == 2
+
+
+def test_a_preset_of_the_users_own_may_have_options_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        ARCH_CONFIG_REGISTRY, "mine", lambda args: ARCH_CONFIG_REGISTRY[MODEL](args)
+    )
+    config = OmegaConf.create({"_name": "mine", "my_option": 1})
+    ARCH_CONFIG_REGISTRY["mine"](config)
+    assert (config.my_option, config.residual) == (1, "resdual")
 
 
 def command_line(*words: str) -> Namespace:
@@ -177,29 +189,6 @@ def test_widths_that_do_not_divide_or_agree() -> None:
         build(decoder_attention_heads=3)
     with pytest.raises(ResDualError, match="--share-all-embeddings wants one width"):
         build(share_all_embeddings=True, decoder_embed_dim=12, decoder_attention_heads=2)
-
-
-def test_missing_data_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "data-bin"
-    with pytest.raises(ResDualError) as error:
-        command_line(str(folder))
-    assert f"data folder {folder} does not exist" in str(error.value)
-    assert f"fairseq-preprocess --destdir {folder}" in str(error.value)
-
-
-def test_data_folder_without_dictionary(tmp_path: Path) -> None:
-    folder = data_folder(tmp_path / "data-bin", "train.en")
-    with pytest.raises(ResDualError) as error:
-        command_line(folder)
-    assert f"data folder {folder} holds no dict.*.txt" in str(error.value)
-    assert f"fairseq-preprocess --destdir {folder}" in str(error.value)
-
-
-def test_every_folder_of_several_is_looked_at(tmp_path: Path) -> None:
-    first = data_folder(tmp_path / "first")
-    with pytest.raises(ResDualError, match="second does not exist"):
-        command_line(f"{first}:{tmp_path / 'second'}")
-    command_line(f"{first}:{data_folder(tmp_path / 'second')}")
 
 
 @pytest.mark.parametrize(
@@ -247,13 +236,3 @@ def test_bf16_stays_with_a_tpu_that_is_there(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert command_line(data_folder(tmp_path / "data-bin"), "--bf16").tpu is True
-
-
-def test_help_of_any_parser_lists_the_options() -> None:
-    parser = argparse.ArgumentParser()
-    ResDualTransformerModel.add_args(parser)
-    section = parser.format_help().split("\nResiDual:\n")[1]
-    for option in ("--residual {resdual,post,pre}", "--residual-scale S", "--residual-alpha A"):
-        assert option in section
-    assert "  --residual-fp32 " in section
-    assert "--scale-heads" in parser.format_help()

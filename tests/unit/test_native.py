@@ -152,7 +152,8 @@ def test_a_state_dict_of_codes_loads() -> None:
     state = {}
     logits = []
     for int8 in (True, False):
-        other.encoder.int8 = other.decoder.int8 = int8
+        other.encoder.use_int8(int8)
+        other.decoder.use_int8(int8)
         prepared(other)
         memory = other.encoder(batch["src_tokens"])
         previous = torch.full((3, 1), EOS)

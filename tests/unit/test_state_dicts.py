@@ -149,6 +149,15 @@ def test_own_weights_come_back(kind: str) -> None:
     assert_close(forward(model, sample()), forward(original, sample()))
 
 
+@pytest.mark.parametrize("options", [{"share_all_embeddings": True}, {}])
+def test_adaptive_softmax_comes_back(options: Dict[str, Any]) -> None:
+    """With shared embeddings fairseq adds a projection, which such a model does not have."""
+    original = stirred(adaptive_softmax_cutoff="8,16", **options)
+    model = build(adaptive_softmax_cutoff="8,16", seed=9, **options).eval()
+    model.load_state_dict(original.state_dict(), strict=True)
+    assert_holds(model, dict(original.state_dict()))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_and_unknown_weights_are_refused(kind: str) -> None:
     weights = dict(stirred(residual=kind).state_dict())

@@ -1,0 +1,39 @@
+"""What both models have in common beyond their stacks: how they are built, loaded and watched."""
+
+from argparse import Namespace
+from typing import Any, Dict
+
+from torch import Tensor
+
+from .checkpoints.int8 import Int8StateDictMixin
+from .checkpoints.state_dicts import ExplainedMisfit
+from .generation.prepared import PreparesStacks
+from .training.divergence import NamesDivergedBlock
+from .training.gradient_log import LogsBlockGradients
+
+
+class ResDualModel(
+    PreparesStacks, NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, Int8StateDictMixin
+):
+    """A model of this package; comes before fairseq's model class."""
+
+    @classmethod
+    def hub_models(cls) -> Dict[str, str]:
+        """No published model files: fairseq's are of another architecture."""
+        return {}
+
+    def upgrade_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Make an old state dict loadable, as fairseq's models do.
+
+        For shared embeddings fairseq adds a projection, which a model of adaptive softmax lacks.
+        """
+        super().upgrade_state_dict(state_dict)
+        if self.decoder.adaptive_softmax is not None:
+            state_dict.pop("decoder.output_projection.weight", None)
+
+
+def namespace(options: Any) -> Namespace:
+    """A model's options, of a command line or of a hydra config, as a namespace."""
+    if isinstance(options, Namespace):
+        return options
+    return Namespace(**{name: options[name] for name in options})
