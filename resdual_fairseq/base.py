@@ -1,7 +1,7 @@
 """What both models have in common beyond their stacks: how they are built, loaded and watched."""
 
 from argparse import Namespace
-from typing import Any, Dict
+from typing import Dict, Mapping, Union
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ class ResDualModel(
             state_dict.pop("decoder.output_projection.weight", None)
 
 
-def namespace(options: Any) -> Namespace:
+def namespace(options: Union[Namespace, Mapping[str, object]]) -> Namespace:
     """A model's options, of a command line or of a hydra config, as a namespace."""
     if isinstance(options, Namespace):
         return options

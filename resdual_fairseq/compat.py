@@ -68,7 +68,7 @@ def offer_in_help(add_model_options: Callable[[argparse.ArgumentParser], None]) 
     options.add_model_args = add_arch_and_options
 
 
-def with_names(method: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+def with_names(method: Callable[..., Any], **names: object) -> Callable[..., Any]:
     """A function of fairseq's that finds these names in place of its module's.
 
     For a method that builds a class of its module by name; the module itself is not changed.

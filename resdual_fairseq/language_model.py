@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Callable, Dict, Set
 
+from fairseq.data import Dictionary
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import (
     ARCH_CONFIG_REGISTRY,
@@ -17,6 +18,7 @@ from fairseq.models import (
 )
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
+from fairseq.tasks import FairseqTask
 from torch import nn
 
 from .base import ResDualModel, namespace
@@ -45,7 +47,7 @@ FROM_TASK = ("add_bos_token", "tokens_per_sample", "max_target_positions")
 
 
 def build_decoder(
-    args: Namespace, dictionary: Any, embed_tokens: nn.Module, no_encoder_attn: bool
+    args: Namespace, dictionary: Dictionary, embed_tokens: nn.Module, no_encoder_attn: bool
 ) -> AcceleratedDecoder:
     """What fairseq's ``build_model`` calls where it names its own decoder."""
     cfg = TransformerConfig.from_namespace(args)
@@ -72,7 +74,7 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
         add_residual_options(parser)
 
     @classmethod
-    def build_model(cls, args: Any, task: Any) -> "ResDualLanguageModel":
+    def build_model(cls, args: Namespace, task: FairseqTask) -> "ResDualLanguageModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:
@@ -146,7 +148,7 @@ def like_host(preset: Callable[[Any], None]) -> Callable[[Any], None]:
     fairseq's presets ask for Pre-LN, some without its closing norm; here ``--residual`` decides.
     """
 
-    def fill(args: Any) -> None:
+    def fill(args: Namespace) -> None:
         check_command_line(args, LANGUAGE_MODEL, known_options())
         settle_options(args, sides=SIDES)
         if args.residual != "pre":

@@ -101,7 +101,7 @@ def add_residual_options(parser: ArgumentParser) -> None:
     )
 
 
-def settle_options(args: Any, sides: Sequence[str] = ("encoder", "decoder")) -> None:
+def settle_options(args: Namespace, sides: Sequence[str] = ("encoder", "decoder")) -> None:
     """Fill in the residual options' defaults, check them, and tell fairseq where the norms stand.
 
     Args:
@@ -132,14 +132,14 @@ def settle_options(args: Any, sides: Sequence[str] = ("encoder", "decoder")) -> 
         setattr(args, f"{side}_normalize_before", RESIDUALS[args.residual].norms_blocks_input)
 
 
-def set_defaults(args: Any, **defaults: Any) -> None:
+def set_defaults(args: Namespace, **defaults: object) -> None:
     """Set each default that a namespace or hydra config does not carry yet."""
     for name, value in defaults.items():
         if name not in args:
             setattr(args, name, value)
 
 
-def check_values(args: Any) -> None:
+def check_values(args: Namespace) -> None:
     """Raise on a residual option whose value is out of range."""
     if args.residual not in RESIDUALS:
         raise ResDualError(
@@ -163,7 +163,7 @@ def check_values(args: Any) -> None:
         )
 
 
-def check_combinations(args: Any) -> None:
+def check_combinations(args: Namespace) -> None:
     """Raise on options that cannot hold together."""
     kind = RESIDUALS[args.residual]
     for side in ("encoder", "decoder"):
@@ -200,7 +200,7 @@ def check_combinations(args: Any) -> None:
             )
 
 
-def check_widths(args: Any) -> None:
+def check_widths(args: Namespace) -> None:
     """Raise on widths that do not divide or do not agree."""
     widths = {side: getattr(args, f"{side}_embed_dim", None) for side in ("encoder", "decoder")}
     for side, width in widths.items():
@@ -219,7 +219,7 @@ def check_widths(args: Any) -> None:
 
 
 def check_command_line(
-    args: Any, model: str = "resdual_transformer", known: Optional[Set[str]] = None
+    args: Namespace, model: str = "resdual_transformer", known: Optional[Set[str]] = None
 ) -> None:
     """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 

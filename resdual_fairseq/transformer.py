@@ -5,11 +5,13 @@ fairseq's ``transformer``; the two stacks are the package's own because their lo
 streams.
 """
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from fairseq.data import Dictionary
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModel
+from fairseq.tasks import FairseqTask
 from torch import nn
 
 from .base import ResDualModel, namespace
@@ -29,7 +31,7 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
     """
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **options: Any) -> Any:
+    def from_pretrained(cls, *args: object, **options: object) -> Any:
         """As fairseq's; its searches hand on attention, for which its user may ask later."""
         hub = super().from_pretrained(*args, **options)
         for model in hub.models:
@@ -44,7 +46,7 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         add_model_options(parser)
 
     @classmethod
-    def build_model(cls, args: Any, task: Any) -> "ResDualTransformerModel":
+    def build_model(cls, args: Namespace, task: FairseqTask) -> "ResDualTransformerModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:
@@ -55,11 +57,15 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         return super().build_model(args, task)
 
     @classmethod
-    def build_encoder(cls, args: Any, src_dict: Any, embed_tokens: nn.Module) -> AcceleratedEncoder:
+    def build_encoder(
+        cls, args: Namespace, src_dict: Dictionary, embed_tokens: nn.Module
+    ) -> AcceleratedEncoder:
         return AcceleratedEncoder(TransformerConfig.from_namespace(args), src_dict, embed_tokens)
 
     @classmethod
-    def build_decoder(cls, args: Any, tgt_dict: Any, embed_tokens: nn.Module) -> AcceleratedDecoder:
+    def build_decoder(
+        cls, args: Namespace, tgt_dict: Dictionary, embed_tokens: nn.Module
+    ) -> AcceleratedDecoder:
         cfg = TransformerConfig.from_namespace(args)
         return AcceleratedDecoder(
             cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention

@@ -10,7 +10,7 @@ floats.
 from typing import Any, Dict, List, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ResDualError
 
@@ -79,7 +79,7 @@ def decoded_state(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
     return weights
 
 
-def belong_together(qweight: Any, scales: Any) -> bool:
+def belong_together(qweight: object, scales: object) -> bool:
     return (
         isinstance(qweight, Tensor)
         and isinstance(scales, Tensor)
@@ -90,16 +90,16 @@ def belong_together(qweight: Any, scales: Any) -> bool:
     )
 
 
-class Int8StateDictMixin:
+class Int8StateDictMixin(nn.Module):
     """A model that loads both kinds of state dict; comes before fairseq's model class."""
 
     def load_state_dict(
-        self: Any, state_dict: Dict[str, Tensor], *args: Any, **options: Any
+        self, state_dict: Dict[str, Tensor], *args: object, **options: object
     ) -> Any:
         given = state_dict
         if is_encoded(given):
             state_dict = decoded_state(given)
-        found = super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
+        found = super().load_state_dict(state_dict, *args, **options)
         for part in ("encoder", "decoder"):
             own = {name: value for name, value in given.items() if name.startswith(f"{part}.")}
             if hasattr(self, part) and own:

@@ -71,7 +71,7 @@ def with_explained_absence(load: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap fairseq's loading of several models; its first argument is their paths."""
 
     @functools.wraps(load)
-    def explained(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+    def explained(filenames: Sequence[str], *args: object, **kwargs: object) -> Any:
         try:
             return load(filenames, *args, **kwargs)
         except OSError as error:
@@ -91,7 +91,7 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap fairseq's loading function; its first argument is the path."""
 
     @functools.wraps(load)
-    def explained(path: str, *args: Any, **kwargs: Any) -> Any:
+    def explained(path: str, *args: object, **kwargs: object) -> Any:
         try:
             return load(path, *args, **kwargs)
         except Exception as error:

@@ -41,7 +41,11 @@ def watched(load: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(load)
     def loaded(
-        trainer: Any, filename: str, reset_optimizer: bool = False, *args: Any, **options: Any
+        trainer: Trainer,
+        filename: str,
+        reset_optimizer: bool = False,
+        *args: object,
+        **options: object,
     ) -> Any:
         def look_and_load() -> Any:
             if not reset_optimizer:  # as it is for --finetune-from-model
@@ -58,7 +62,7 @@ def watched(load: Callable[..., Any]) -> Callable[..., Any]:
     return loaded
 
 
-def mend_last(trainer: Any, broken: Path) -> bool:
+def mend_last(trainer: Trainer, broken: Path) -> bool:
     """Put the newest whole checkpoint in the place of a ``checkpoint_last.pt`` that was cut short.
 
     Returns:
@@ -88,7 +92,7 @@ def newest_whole(folder: Path) -> Optional[Path]:
     return max(found)[1] if found else None
 
 
-def check_resumed(checkpoint: Path, options: Any) -> None:
+def check_resumed(checkpoint: Path, options: Namespace) -> None:
     """Raise where a run would go on as another model.
 
     Args:

@@ -14,11 +14,11 @@ class ArchitectureError(ResDualError, RuntimeError):
     """Weights of another architecture than the model's."""
 
 
-class ExplainedMisfit:
+class ExplainedMisfit(nn.Module):
     """A model that tells how weights misfit; comes before fairseq's model class."""
 
     def load_state_dict(
-        self: Any, state_dict: Dict[str, Tensor], *args: Any, **options: Any
+        self, state_dict: Dict[str, Tensor], *args: object, **options: object
     ) -> Any:
         """Load weights, as fairseq's models do.
 
@@ -27,13 +27,13 @@ class ExplainedMisfit:
         """
         keep = layers_to_keep(options.get("model_cfg"))
         try:
-            return super().load_state_dict(state_dict, *args, **options)  # type: ignore[misc]
+            return super().load_state_dict(state_dict, *args, **options)
         except RuntimeError as error:
             weights = prune_state_dict(decoded_state(state_dict), Namespace(**vars(keep)))
             raise explain_misfit(self, weights, keep, error) from error
 
 
-def layers_to_keep(model_cfg: Any) -> Namespace:
+def layers_to_keep(model_cfg: object) -> Namespace:
     """What fairseq is asked to prune as it loads a model, which it then strikes from the options.
 
     Args:

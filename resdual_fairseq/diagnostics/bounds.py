@@ -29,7 +29,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 import torch
 from fairseq import utils
 from fairseq.modules import FairseqDropout, SinusoidalPositionalEmbedding
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.blocks import PARTS, STACKS, blocks_of
 from ..residual import Residual
@@ -60,7 +60,7 @@ class BlockBound(NamedTuple):
 
 
 @torch.no_grad()
-def block_bounds(model: Any) -> List[BlockBound]:
+def block_bounds(model: nn.Module) -> List[BlockBound]:
     """Bounds for every block, encoder (if there is one) first, with the weights as they are.
 
     They hold for any input, and with dropout where the model is in training mode (with all layers:
@@ -83,7 +83,9 @@ def block_bounds(model: Any) -> List[BlockBound]:
     return bounds
 
 
-def bound_stack(module: Any, stack: str, memory: Optional[Tensor], bounds: List[BlockBound]) -> Any:
+def bound_stack(
+    module: nn.Module, stack: str, memory: Optional[Tensor], bounds: List[BlockBound]
+) -> Any:
     """Append the bounds of a stack's blocks, and return the reach of its output.
 
     Args:
@@ -121,7 +123,7 @@ def on_reaches(connection: Residual, row: int) -> Residual:
     return twin
 
 
-def norm_reach(norm: Any, row: int = BALL) -> Tensor:
+def norm_reach(norm: nn.Module, row: int = BALL) -> Tensor:
     """What a layer norm can return."""
     weight, bias = exact(norm.weight), exact(norm.bias)
     reach = reach_of(row, math.sqrt(len(weight)) * weight.abs())
@@ -188,7 +190,7 @@ def operator_norm(weight: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(square)[-1].clamp(min=0).sqrt()
 
 
-def embeddings(module: Any) -> Tensor:
+def embeddings(module: nn.Module) -> Tensor:
     """The reach of x_1: a ball around 0 that holds every word at every position."""
     words = torch.arange(len(module.dictionary), device=next(module.parameters()).device)
     radius = max(word_norm(module, some) for some in words.split(CHUNK))
@@ -203,7 +205,7 @@ def embeddings(module: Any) -> Tensor:
     return gain(module.dropout_module) * around_zero(reach)
 
 
-def word_norm(module: Any, words: Tensor) -> float:
+def word_norm(module: nn.Module, words: Tensor) -> float:
     """The largest norm of these words' embeddings, without positions."""
     vectors = module.embed_scale * module.embed_tokens(words.unsqueeze(1))
     if getattr(module, "project_in_dim", None) is not None:
@@ -211,14 +213,14 @@ def word_norm(module: Any, words: Tensor) -> float:
     return exact(vectors).norm(dim=-1).max().item()
 
 
-def position_norm(positions: Any) -> float:
+def position_norm(positions: nn.Module) -> float:
     """The largest norm of a position's embedding: learned, or sines and cosines."""
     if isinstance(positions, SinusoidalPositionalEmbedding):
         return math.sqrt(positions.embedding_dim // 2)
     return exact(positions.weight).norm(dim=-1).max().item()
 
 
-def self_attention(layer: Any, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
+def self_attention(layer: nn.Module, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
     """Rows of the self-attention's output, NormFormer's weights and norm included."""
     seen = [reach]
     if getattr(layer, "cross_self_attention", False) and memory is not None:
@@ -233,13 +235,13 @@ def self_attention(layer: Any, reach: Tensor, memory: Optional[Tensor]) -> Tenso
     return output
 
 
-def cross_attention(layer: Any, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
+def cross_attention(layer: nn.Module, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
     """Rows of the cross-attention's output, which is made of the encoder's."""
     assert memory is not None
     return attention(layer.encoder_attn, [memory])
 
 
-def attention(module: Any, seen: List[Tensor]) -> Tensor:
+def attention(module: nn.Module, seen: List[Tensor]) -> Tensor:
     """Rows of an attention's output, where each head mixes vectors out of the reaches ``seen``."""
     total = torch.zeros(module.embed_dim, dtype=torch.float64)
     values, biases = exact(module.v_proj.weight), exact(module.v_proj.bias)
@@ -250,7 +252,7 @@ def attention(module: Any, seen: List[Tensor]) -> Tensor:
     return gain(module.dropout_module) * total + exact(module.out_proj.bias).abs()
 
 
-def feed_forward(layer: Any, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
+def feed_forward(layer: nn.Module, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
     """Rows of the feed-forward's output."""
     first, second = ((exact(fc.weight), exact(fc.bias)) for fc in (layer.fc1, layer.fc2))
     if getattr(layer, "ffn_layernorm", None) is not None:

@@ -5,6 +5,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple
 
 import torch
 from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from torch import nn
 
 from ..model.blocks import STACKS, Block
 from .bounds import block_bounds
@@ -22,8 +24,8 @@ class Label(NamedTuple):
 
 
 def measure(
-    model: Any,
-    criterion: Any,
+    model: nn.Module,
+    criterion: FairseqCriterion,
     batches: Iterable[Dict[str, Any]],
     label: Label,
     ranks: bool = False,
@@ -122,7 +124,7 @@ def row(
     )
 
 
-def bound_rows(model: Any, label: Label) -> List[Row]:
+def bound_rows(model: nn.Module, label: Label) -> List[Row]:
     """What the weights alone say of the largest outputs and streams, see bounds.py."""
     bounds = block_bounds(model)
     rows = []

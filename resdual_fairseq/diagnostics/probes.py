@@ -36,7 +36,7 @@ class Probe:
         ranks: also collect the moments.
     """
 
-    def __init__(self, model: Any, ranks: bool = False) -> None:
+    def __init__(self, model: nn.Module, ranks: bool = False) -> None:
         self.model = model
         self.blocks: List[Block] = blocks_of(model)
         self.ends: Dict[str, Residual] = {
@@ -76,21 +76,30 @@ class Probe:
             self.tokens[stack] += int(self.words[stack].sum())
         self.before.clear()
 
-    def on_read(self, place: Place, read: Callable[..., Tensor], x: Tensor, d: Any) -> Tensor:
+    def on_read(
+        self, place: Place, read: Callable[..., Tensor], x: Tensor, d: Optional[Tensor]
+    ) -> Tensor:
         z = read(x, d)
         self.look(place, x, d, z)
         self.watch_gradient(place, "stream_gradient", x)
         self.watch_gradient(place, "input_gradient", z)
         return z
 
-    def on_join(self, place: Place, join: Callable[..., Any], x: Tensor, d: Any, f: Tensor) -> Any:
+    def on_join(
+        self, place: Place, join: Callable[..., Any], x: Tensor, d: Optional[Tensor], f: Tensor
+    ) -> Any:
         words = self.words[place[0]]
         self.add_tokens(place, "output_size", size(f.detach())[words])
         self.enlarge(place, "largest", f)
         return join(x, d, f)
 
     def on_close(
-        self, place: Place, end: Residual, close: Callable[..., Tensor], x: Tensor, d: Any
+        self,
+        place: Place,
+        end: Residual,
+        close: Callable[..., Tensor],
+        x: Tensor,
+        d: Optional[Tensor],
     ) -> Tensor:
         with torch.no_grad():
             z = end.block_input(x, d)

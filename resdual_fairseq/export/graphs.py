@@ -64,7 +64,7 @@ class Encoding(nn.Module):
         model: a ``ResDualTransformerModel`` with cross-attention.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         encoder = frozen_copy(model.encoder)
         if encoder.embed_positions is not None:
@@ -110,7 +110,7 @@ class DecoderStep(nn.Module):
         ResDualError: its decoder has parts that a step does not know.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.decoder = frozen_copy(model.decoder)
         check(self.decoder)
@@ -184,7 +184,7 @@ def frozen_copy(stack: nn.Module) -> Any:
     return stack.requires_grad_(False)
 
 
-def check(decoder: Any) -> None:
+def check(decoder: nn.Module) -> None:
     """Raise where a decoder has parts that its step does not know.
 
     Raises:

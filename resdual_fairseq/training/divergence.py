@@ -12,6 +12,8 @@ import weakref
 from types import TracebackType
 from typing import Any, Callable, List, Optional, Type
 
+from torch import nn
+
 from ..model.blocks import PARTS, STACKS, Block, blocks_of
 
 DETECTED = re.compile(r"(NaN|Inf) detected in output of ([^,]*), .*?(forward|backward)")
@@ -23,14 +25,14 @@ ALSO = {"ffn": ("activation_dropout_module.",)}
 OUTPUTS = ("output_projection", "adaptive_softmax", "project_out_dim")
 
 
-class NamesDivergedBlock:
+class NamesDivergedBlock(nn.Module):
     """A model whose training says where it diverged; comes before fairseq's model class."""
 
-    def train(self: Any, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> Any:
         """fairseq's trainer calls this before every update."""
         if mode:
             detector_log.model = weakref.ref(self)
-        return super().train(mode)  # type: ignore[misc]
+        return super().train(mode)
 
 
 class DetectorLog(logging.Filter):
@@ -80,7 +82,7 @@ def name_blocks_of_diverged_runs() -> None:
     sys.excepthook = hook
 
 
-def place_of(model: Any, module: str) -> Optional[str]:
+def place_of(model: nn.Module, module: str) -> Optional[str]:
     """Which block a module belongs to, in words.
 
     Args:

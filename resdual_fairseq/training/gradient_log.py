@@ -9,6 +9,7 @@ import csv
 import math
 import os
 import weakref
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -24,7 +25,7 @@ FILE = "block_gradients.csv"
 COLUMNS = ("update", "stack", "block", "layer", "part", "gradient_norm")
 
 
-def check_gradient_log(args: Any) -> None:
+def check_gradient_log(args: Namespace) -> None:
     """Raise on options with which gradients cannot be logged.
 
     Args:
@@ -51,7 +52,7 @@ def check_gradient_log(args: Any) -> None:
         )
 
 
-class LogsBlockGradients:
+class LogsBlockGradients(nn.Module):
     """A model with ``--log-block-gradients``; comes before fairseq's model class.
 
     ``cfg`` are its options.
@@ -59,15 +60,15 @@ class LogsBlockGradients:
 
     gradient_log = None
 
-    def train(self: Any, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> Any:
         """fairseq's trainer calls this before every update, its generator never with True."""
         if mode and self.gradient_log is None and getattr(self.cfg, "log_block_gradients", False):
             self.gradient_log = GradientLog(self, self.cfg)
-        return super().train(mode)  # type: ignore[misc]
+        return super().train(mode)
 
-    def set_num_updates(self: Any, num_updates: int) -> None:
+    def set_num_updates(self, num_updates: int) -> None:
         """fairseq's task calls this before every forward pass of a training."""
-        super().set_num_updates(num_updates)  # type: ignore[misc]
+        super().set_num_updates(num_updates)
         if self.gradient_log is not None:
             self.gradient_log.update = num_updates + 1
 
@@ -83,7 +84,7 @@ class GradientLog:
         args: its options.
     """
 
-    def __init__(self, model: nn.Module, args: Any) -> None:
+    def __init__(self, model: nn.Module, args: Namespace) -> None:
         self.every: int = args.log_block_gradients
         self.blocks = blocks_of(model)
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]

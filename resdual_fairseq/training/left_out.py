@@ -47,7 +47,9 @@ def counting(batch_by_size: Callable[..., List[Any]]) -> Callable[..., List[Any]
     """Wrap the method that makes a data set's batches of indices."""
 
     @functools.wraps(batch_by_size)
-    def counted(dataset: FairseqDataset, indices: Any, *args: Any, **options: Any) -> List[Any]:
+    def counted(
+        dataset: FairseqDataset, indices: Any, *args: object, **options: object
+    ) -> List[Any]:
         batches = batch_by_size(dataset, indices, *args, **options)
         left_out = len(indices) - sum(len(batch) for batch in batches)
         name = subsets.get(dataset, "a data set")
