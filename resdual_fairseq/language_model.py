@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Callable, Dict, Set
 
+from fairseq.data import Dictionary
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import (
     ARCH_CONFIG_REGISTRY,
@@ -17,6 +18,7 @@ from fairseq.models import (
 )
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
+from fairseq.tasks import FairseqTask
 from torch import nn
 
 from .base import ResDualModel, namespace
@@ -25,6 +27,7 @@ from .errors import ResDualError
 from .model.decoder import ResDualDecoder
 from .options import (
     OWN_KEYS,
+    Options,
     add_residual_options,
     check_command_line,
     set_defaults,
@@ -45,7 +48,7 @@ FROM_TASK = ("add_bos_token", "tokens_per_sample", "max_target_positions")
 
 
 def build_decoder(
-    args: Namespace, dictionary: Any, embed_tokens: nn.Module, no_encoder_attn: bool
+    args: Namespace, dictionary: Dictionary, embed_tokens: nn.Module, no_encoder_attn: bool
 ) -> ResDualDecoder:
     """What fairseq's ``build_model`` calls where it names its own decoder."""
     cfg = TransformerConfig.from_namespace(args)
@@ -72,7 +75,7 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
         add_residual_options(parser)
 
     @classmethod
-    def build_model(cls, args: Any, task: Any) -> "ResDualLanguageModel":
+    def build_model(cls, args: Options, task: FairseqTask) -> "ResDualLanguageModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:
@@ -140,13 +143,13 @@ def known_options() -> Set[str]:
     return OWN_KEYS | {field.name for field in fields(TransformerLanguageModelConfig)}
 
 
-def like_host(preset: Callable[[Any], None]) -> Callable[[Any], None]:
+def like_host(preset: Callable[[Options], None]) -> Callable[[Options], None]:
     """A preset of fairseq's ``transformer_lm``, for any ``--residual``.
 
     fairseq's presets ask for Pre-LN, some without its closing norm; here ``--residual`` decides.
     """
 
-    def fill(args: Any) -> None:
+    def fill(args: Options) -> None:
         check_command_line(args, LANGUAGE_MODEL, known_options())
         settle_options(args, sides=SIDES)
         if args.residual != "pre":

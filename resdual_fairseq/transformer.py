@@ -10,13 +10,14 @@ from typing import Any
 
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModel
+from fairseq.tasks import FairseqTask
 from torch import nn
 
 from .base import ResDualModel, namespace
 from .model.decoder import ResDualDecoder
 from .model.encoder import ResDualEncoder
 from .model.layers import members
-from .options import add_model_options, settle_options
+from .options import Options, add_model_options, settle_options
 
 MODEL = "resdual_transformer"
 
@@ -45,7 +46,7 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         add_model_options(parser)
 
     @classmethod
-    def build_model(cls, args: Any, task: Any) -> "ResDualTransformerModel":
+    def build_model(cls, args: Options, task: FairseqTask) -> "ResDualTransformerModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:

@@ -41,7 +41,7 @@ def watched(load: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(load)
     def loaded(
-        trainer: Any, filename: str, reset_optimizer: bool = False, *args: Any, **options: Any
+        trainer: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **options: Any
     ) -> Any:
         def look_and_load() -> Any:
             if not reset_optimizer:  # as it is for --finetune-from-model
@@ -58,7 +58,7 @@ def watched(load: Callable[..., Any]) -> Callable[..., Any]:
     return loaded
 
 
-def mend_last(trainer: Any, broken: Path) -> bool:
+def mend_last(trainer: Trainer, broken: Path) -> bool:
     """Put the newest whole checkpoint in the place of a ``checkpoint_last.pt`` that was cut short.
 
     Returns:

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Tuple
 
 from fairseq import checkpoint_utils
 from fairseq.models.transformer import TransformerModel
+from fairseq.tasks import FairseqTask
 
 from ..checkpoints import contents
 from ..checkpoints.loading import load_whole_checkpoint
@@ -59,7 +60,7 @@ def residual_of_host(path: Path, args: Namespace) -> str:
     return "pre" if sides.pop() else "post"
 
 
-def load(path: Path, task: Any, device: str = "cpu") -> Tuple[Any, str]:
+def load(path: Path, task: FairseqTask, device: str = "cpu") -> Tuple[Any, str]:
     """A checkpoint's model, and the kind of its residual connections.
 
     Args:
@@ -83,7 +84,7 @@ def load(path: Path, task: Any, device: str = "cpu") -> Tuple[Any, str]:
     return models[0].float().to(device), args.residual
 
 
-def check_dictionaries(path: Path, weights: Dict[str, Any], task: Any) -> None:
+def check_dictionaries(path: Path, weights: Dict[str, Any], task: FairseqTask) -> None:
     """Raise where a checkpoint knows more or fewer words than the data's dictionary."""
     for side, (name, table) in EMBEDDINGS.items():
         words = len(getattr(task, name))

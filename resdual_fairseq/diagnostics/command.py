@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
+from fairseq.tasks import FairseqTask
 from tqdm import tqdm
 
 from .. import __version__
@@ -139,7 +140,7 @@ def device(text: str) -> str:
     return text
 
 
-def init_jobs(args: argparse.Namespace, task: Any, batches: List[Any]) -> List[Job]:
+def init_jobs(args: argparse.Namespace, task: FairseqTask, batches: List[Any]) -> List[Job]:
     """The models that do not exist yet; all are checked before the first is built."""
     sizes = untrained.Sizes(args.arch, args.width, args.ffn, args.heads)
     jobs, tokens = [], memory.largest(batches)
@@ -156,7 +157,7 @@ def run(
     build: Callable[[], Any],
     label: Label,
     args: argparse.Namespace,
-    task: Any,
+    task: FairseqTask,
     batches: List[Any],
     done: Callable[[], None],
 ) -> List[Row]:
@@ -164,7 +165,7 @@ def run(
     return measure(build(), criterion, batches, label, done=done)
 
 
-def checkpoint_jobs(args: argparse.Namespace, task: Any, batches: List[Any]) -> List[Job]:
+def checkpoint_jobs(args: argparse.Namespace, task: FairseqTask, batches: List[Any]) -> List[Job]:
     """The checkpoints; what is wrong with one is told before the first is measured."""
     names = checkpoints.labels(args.paths)
     jobs, tokens = [], memory.largest(batches)
@@ -181,7 +182,7 @@ def run_checkpoint(
     path: Path,
     name: str,
     args: argparse.Namespace,
-    task: Any,
+    task: FairseqTask,
     batches: List[Any],
     done: Callable[[], None],
 ) -> List[Row]:

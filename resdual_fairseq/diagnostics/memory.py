@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any, Dict, Iterable
 
 import torch
+from fairseq.tasks import FairseqTask
 
 from ..errors import ResDualError
 
@@ -43,7 +44,7 @@ def activations(args: Namespace, target_words: int, tokens: int) -> int:
     return encoder + decoder + 4 * tokens * target_words
 
 
-def needed(args: Namespace, task: Any, tokens: int) -> int:
+def needed(args: Namespace, task: FairseqTask, tokens: int) -> int:
     """Bytes for weights, their gradients and one batch."""
     source, target = len(task.source_dictionary), len(task.target_dictionary)
     numbers = 2 * parameters(args, source, target) + activations(args, target, tokens)
@@ -88,7 +89,7 @@ def free_here() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(args: Namespace, task: Any, tokens: int, device: str) -> None:
+def check_memory(args: Namespace, task: FairseqTask, tokens: int, device: str) -> None:
     """Raise where the model of these options does not fit.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Sequence
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_INV_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.tasks import FairseqTask
 
 from ..errors import ResDualError
 from ..transformer import MODEL
@@ -74,7 +75,7 @@ def model_options(plan: Plan, sizes: Sizes) -> Namespace:
     return args
 
 
-def build(plan: Plan, sizes: Sizes, task: Any, device: str = "cpu") -> Any:
+def build(plan: Plan, sizes: Sizes, task: FairseqTask, device: str = "cpu") -> Any:
     """The plan's model with its initial weights.
 
     Raises:
