@@ -1,8 +1,9 @@
 """What both models have in common beyond their stacks: how they are built, loaded and watched."""
 
 from argparse import Namespace
-from typing import Dict, Mapping, Union
+from typing import Dict, Union
 
+from omegaconf import DictConfig
 from torch import Tensor
 
 from .checkpoints.int8 import Int8StateDictMixin
@@ -32,8 +33,8 @@ class ResDualModel(
             state_dict.pop("decoder.output_projection.weight", None)
 
 
-def namespace(options: Union[Namespace, Mapping[str, object]]) -> Namespace:
+def namespace(options: Union[Namespace, DictConfig]) -> Namespace:
     """A model's options, of a command line or of a hydra config, as a namespace."""
     if isinstance(options, Namespace):
         return options
-    return Namespace(**{name: options[name] for name in options})
+    return Namespace(**{str(name): options[name] for name in options})

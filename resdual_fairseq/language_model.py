@@ -27,6 +27,7 @@ from .errors import ResDualError
 from .generation.decoder import AcceleratedDecoder
 from .options import (
     OWN_KEYS,
+    Options,
     add_residual_options,
     check_command_line,
     set_defaults,
@@ -74,7 +75,7 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
         add_residual_options(parser)
 
     @classmethod
-    def build_model(cls, args: Namespace, task: FairseqTask) -> "ResDualLanguageModel":
+    def build_model(cls, args: Options, task: FairseqTask) -> "ResDualLanguageModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:
@@ -142,13 +143,13 @@ def known_options() -> Set[str]:
     return OWN_KEYS | {field.name for field in fields(TransformerLanguageModelConfig)}
 
 
-def like_host(preset: Callable[[Any], None]) -> Callable[[Any], None]:
+def like_host(preset: Callable[[Options], None]) -> Callable[[Options], None]:
     """A preset of fairseq's ``transformer_lm``, for any ``--residual``.
 
     fairseq's presets ask for Pre-LN, some without its closing norm; here ``--residual`` decides.
     """
 
-    def fill(args: Namespace) -> None:
+    def fill(args: Options) -> None:
         check_command_line(args, LANGUAGE_MODEL, known_options())
         settle_options(args, sides=SIDES)
         if args.residual != "pre":

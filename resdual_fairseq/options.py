@@ -14,6 +14,7 @@ from fairseq.models.transformer.transformer_config import (
     EncDecBaseConfig,
     QuantNoiseConfig,
 )
+from omegaconf import DictConfig
 
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
@@ -24,6 +25,8 @@ from .training.gradient_log import check_gradient_log
 SCALES = (1e-4, 1e3)
 """Beyond these, half precision loses the stream's digits or its range."""
 MAX_ALPHA = 1e3
+Options = Union[Namespace, DictConfig]
+"""A model's options: of a command line, or the ``model`` part of a hydra config."""
 
 NORMFORMER_OPTIONS = {
     "scale_attn": "layer norm on the output of the decoder's self-attention (NormFormer)",
@@ -101,7 +104,7 @@ def add_residual_options(parser: ArgumentParser) -> None:
     )
 
 
-def settle_options(args: Namespace, sides: Sequence[str] = ("encoder", "decoder")) -> None:
+def settle_options(args: Options, sides: Sequence[str] = ("encoder", "decoder")) -> None:
     """Fill in the residual options' defaults, check them, and tell fairseq where the norms stand.
 
     Args:
@@ -132,14 +135,14 @@ def settle_options(args: Namespace, sides: Sequence[str] = ("encoder", "decoder"
         setattr(args, f"{side}_normalize_before", RESIDUALS[args.residual].norms_blocks_input)
 
 
-def set_defaults(args: Namespace, **defaults: object) -> None:
+def set_defaults(args: Options, **defaults: object) -> None:
     """Set each default that a namespace or hydra config does not carry yet."""
     for name, value in defaults.items():
         if name not in args:
             setattr(args, name, value)
 
 
-def check_values(args: Namespace) -> None:
+def check_values(args: Options) -> None:
     """Raise on a residual option whose value is out of range."""
     if args.residual not in RESIDUALS:
         raise ResDualError(
@@ -163,7 +166,7 @@ def check_values(args: Namespace) -> None:
         )
 
 
-def check_combinations(args: Namespace) -> None:
+def check_combinations(args: Options) -> None:
     """Raise on options that cannot hold together."""
     kind = RESIDUALS[args.residual]
     for side in ("encoder", "decoder"):
@@ -200,7 +203,7 @@ def check_combinations(args: Namespace) -> None:
             )
 
 
-def check_widths(args: Namespace) -> None:
+def check_widths(args: Options) -> None:
     """Raise on widths that do not divide or do not agree."""
     widths = {side: getattr(args, f"{side}_embed_dim", None) for side in ("encoder", "decoder")}
     for side, width in widths.items():
@@ -219,7 +222,7 @@ def check_widths(args: Namespace) -> None:
 
 
 def check_command_line(
-    args: Namespace, model: str = "resdual_transformer", known: Optional[Set[str]] = None
+    args: Options, model: str = "resdual_transformer", known: Optional[Set[str]] = None
 ) -> None:
     """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 

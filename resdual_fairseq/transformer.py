@@ -17,7 +17,7 @@ from torch import nn
 from .base import ResDualModel, namespace
 from .generation.decoder import AcceleratedDecoder
 from .generation.encoder import AcceleratedEncoder
-from .options import add_model_options, settle_options
+from .options import Options, add_model_options, settle_options
 
 MODEL = "resdual_transformer"
 
@@ -46,7 +46,7 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         add_model_options(parser)
 
     @classmethod
-    def build_model(cls, args: Namespace, task: FairseqTask) -> "ResDualTransformerModel":
+    def build_model(cls, args: Options, task: FairseqTask) -> "ResDualTransformerModel":
         """Build the model from a command line's namespace or a hydra config.
 
         Raises:

@@ -4,8 +4,8 @@
         my/text/test.de --tokenizer moses --bpe subword_nmt --bpe-codes my/bpe.codes \\
         --onnx my/onnx my/onnx-int8
 
-Translates a text (not segmented) greedily on one core with torch, with weights in 32 and in 8
-bits, and with folders that resdual-export wrote, if any are named.
+Translates a text (not segmented) greedily on one core with the checkpoint itself, and with folders
+that resdual-export wrote, if any are named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import torch
 from translate import ROWS, Translator
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.export.quantization import quantized
 from resdual_fairseq.transformer import ResDualTransformerModel
 
 LONGEST: dict[str, Any] = {"max_len_a": 1.2, "max_len_b": 10}
@@ -39,9 +38,8 @@ def megabytes(model: Any) -> float:
     return file.tell() / 1e6
 
 
-def with_torch(hub: Any, model: Any) -> Translate:
+def with_torch(hub: Any) -> Translate:
     def translate(lines: list[str]) -> list[str]:
-        hub.models[0] = model
         return hub.translate(lines, beam=1, **LONGEST)
 
     return translate
@@ -62,12 +60,7 @@ def with_onnx(hub: Any, folder: Path) -> Translate:
 
 def systems(hub: Any, folders: list[Path]) -> list[tuple[str, float, Translate]]:
     """Name, megabytes and translating function of each way."""
-    model = hub.models[0].float()
-    rounded = quantized(model)
-    found = [
-        ("torch, 32 bits", megabytes(model), with_torch(hub, model)),
-        ("torch, 8 bits", megabytes(rounded), with_torch(hub, rounded)),
-    ]
+    found = [("torch, 32 bits", megabytes(hub.models[0].float()), with_torch(hub))]
     for folder in folders:
         size = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
         found.append((folder.name, size, with_onnx(hub, folder)))

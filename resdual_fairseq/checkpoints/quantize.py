@@ -6,11 +6,10 @@ from typing import Any, Dict, Optional, Sequence
 
 from torch import Tensor
 
-from ..base import ResDualModel
 from ..errors import ResDualError, end
 from .averaging import keep_inputs, write_whole
 from .contents import add_user_dir, class_of_model, import_user_dir
-from .int8 import SCALES, encoded_state, is_encoded
+from .int8 import SCALES, Int8StateDictMixin, encoded_state, is_encoded
 from .loading import load_whole_checkpoint
 
 
@@ -24,7 +23,7 @@ def quantized_checkpoint(path: Path) -> Dict[str, Any]:
         ResDualError: it is missing, broken, of another model, or of 8 bits already.
     """
     state = load_whole_checkpoint(path)
-    class_of_model(path, state, ResDualModel, "resdual_transformer or resdual_transformer_lm")
+    class_of_model(path, state, Int8StateDictMixin, "resdual_transformer or resdual_transformer_lm")
     if is_encoded(state["model"]):
         raise ResDualError(f"{path} has weights of 8 bits already; give the one it was made from")
     state["model"] = encoded_state(state["model"])

@@ -45,7 +45,7 @@ OUTPUTS = {ENCODER: ("encoder_out", "memory"), STEP: ("log_probabilities", "grow
 
 
 @torch.no_grad()
-def programs(model: nn.Module) -> Dict[str, ExportedProgram]:
+def programs(model: ResDualTransformerModel) -> Dict[str, ExportedProgram]:
     """The graphs of :class:`Encoding` and :class:`DecoderStep`, by the names of their files.
 
     Args:
@@ -99,7 +99,7 @@ def write_graph(name: str, program: ExportedProgram, folder: Path) -> None:
     onnx.save(folder / name)
 
 
-def write_model(model: nn.Module, folder: Path, int8: bool = False) -> None:
+def write_model(model: ResDualTransformerModel, folder: Path, int8: bool = False) -> None:
     """Write a model's files into an existing folder.
 
     Args:

@@ -11,9 +11,10 @@ import os
 import weakref
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
@@ -25,7 +26,7 @@ FILE = "block_gradients.csv"
 COLUMNS = ("update", "stack", "block", "layer", "part", "gradient_norm")
 
 
-def check_gradient_log(args: Namespace) -> None:
+def check_gradient_log(args: Union[Namespace, DictConfig]) -> None:
     """Raise on options with which gradients cannot be logged.
 
     Args:
