@@ -151,21 +151,6 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
                 return native_steps.project(projection, features)
         return self.output_layer_in_torch(features)
 
-    def get_normalized_probs(
-        self,
-        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
-        log_probs: bool,
-        sample: Optional[Dict[str, Tensor]] = None,
-    ) -> Tensor:
-        """As fairseq's: B x T x V, probabilities or their logarithms."""
-        if not torch.jit.is_scripting():
-            logits = net_output[0]
-            of_a_step = log_probs and logits.dim() == 3 and logits.size(1) == 1
-            plain = self.adaptive_softmax is None and self.usable_weights() is not None
-            if of_a_step and plain and is_readable(logits):
-                return native_steps.log_softmax(logits)
-        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
-
 
 def can_read(packed: PackedDecoder, memory: Memory) -> bool:
     """Whether the library reads this encoder's output; if not, torch tells what misfits."""

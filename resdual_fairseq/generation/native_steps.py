@@ -200,8 +200,3 @@ def project(projection: PackedLinear, features: Tensor) -> Tensor:
     """Logits of a step, rows x 1 x V, of its features, rows x 1 x C."""
     logits = features.new_empty(features.size(0), projection.struct.outputs)
     return library.linear(projection.struct, features[:, 0].contiguous(), logits)[:, None]
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """Log-probabilities of a step, rows x 1 x V."""
-    return library.log_softmax(logits[:, 0].contiguous())[:, None]

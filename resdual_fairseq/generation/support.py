@@ -71,20 +71,10 @@ def unsupported(stack: nn.Module) -> Optional[str]:
 
 
 def parts_of(stack: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
-    """The modules that compute in a stack, by name; what is inside a connection is its own."""
+    """The modules that compute in a stack, by name."""
     yield "layer_norm", stack.layer_norm
     for index, layer in enumerate(stack.layers.children()):
-        for name, part in layer.named_modules(prefix=f"layers.{index}"):
-            if not any(
-                isinstance(layer.get_submodule(parent), Residual)
-                for parent in parents_of(name.partition(".")[2].partition(".")[2])
-            ):
-                yield name, part
-
-
-def parents_of(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(1, len(parts)))
+        yield from layer.named_modules(prefix=f"layers.{index}")
 
 
 def changes(name: str, part: nn.Module) -> Iterator[str]:
@@ -123,7 +113,6 @@ def is_ordinary(attention: MultiheadAttention) -> bool:
         attention.bias_k is None
         and not attention.add_zero_attn
         and not attention.use_xformers
-        and not attention.onnx_trace
         and not attention.skip_embed_dim_check
         and attention.scaling == attention.head_dim**-0.5
         and all(projection.bias is not None for projection in projections)
@@ -159,7 +148,7 @@ def unsupported_by_library(stack: nn.Module) -> Optional[str]:
         reason = unreadable(weight)
         if reason is not None:
             return f"{name} {reason}"
-    return None if all(map(fits, layers)) else "its weights have other shapes than its widths say"
+    return None
 
 
 def only_adds(decoder: nn.Module) -> bool:
@@ -191,24 +180,3 @@ def unreadable(tensor: Tensor) -> Optional[str]:
         return f"is {str(tensor.dtype).rpartition('.')[2]}"
     # Kernels skip zero inputs, so 0 * inf would not be NaN.
     return None if bool(tensor.isfinite().all()) else "is not finite"
-
-
-def fits(layer: nn.Module) -> bool:
-    """Whether a layer's weights have the shapes by which the library reads them."""
-    own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
-    width, inner = own.embed_dim, layer.fc1.out_features
-    square: Tuple[int, ...] = (width, width)
-    norm: Tuple[int, ...] = (width,)
-    shapes = [(part.weight, square) for part in (own.q_proj, own.k_proj, own.v_proj, own.out_proj)]
-    shapes += [(layer.fc1.weight, (inner, width)), (layer.fc2.weight, (width, inner))]
-    shapes += [(layer.fc1.bias, (inner,)), (layer.fc2.bias, norm)]
-    shapes += [(part.weight, norm) for part in (layer.self_attn_layer_norm, layer.final_layer_norm)]
-    if cross is not None:
-        of_memory = (width, cross.k_proj.in_features)
-        shapes += [(cross.q_proj.weight, square), (cross.out_proj.weight, square)]
-        shapes += [(cross.k_proj.weight, of_memory), (cross.v_proj.weight, of_memory)]
-    return (
-        width % own.num_heads == 0
-        and (cross is None or cross.num_heads == own.num_heads)
-        and all(tuple(weight.shape) == shape for weight, shape in shapes)
-    )

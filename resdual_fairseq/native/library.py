@@ -198,10 +198,3 @@ def embed(
         pointer(tokens), tokens.stride(0), tokens.size(0), padding, pointer(out),
     )  # fmt: skip
     return out, int(found)
-
-
-def log_softmax(x: Tensor) -> Tensor:
-    """The logarithm of the softmax of x, rows x columns, float32 and contiguous, as torch's."""
-    out = torch.empty_like(x)
-    load().resdual_log_softmax(pointer(x), *x.shape, pointer(out), threads_for(x.size(0)))
-    return out

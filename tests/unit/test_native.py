@@ -66,23 +66,6 @@ def test_what_is_not_finite_stays_in_its_row(isa: str, int8: bool) -> None:
     assert finite.tolist() == [row not in (3, 6) for row in range(8)]
 
 
-@pytest.mark.parametrize("rows,columns", [(1, 1), (3, 7), (5, 48), (40, 333)])
-def test_log_softmax(isa: str, rows: int, columns: int) -> None:
-    """Torch's, also far from 0 and where something is not finite."""
-    torch.manual_seed(1)
-    infinity = float("inf")
-    x = torch.randn(rows, columns) * torch.logspace(-2, 4, rows)[:, None]
-    assert_close(library.log_softmax(x), x.log_softmax(dim=1), 1e-5)
-    x[:, 0] = -infinity
-    found, expected = library.log_softmax(x), x.log_softmax(dim=1)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5, equal_nan=True)
-    for value in (infinity, float("nan")):
-        x[rows // 2, columns // 2] = value
-        found, expected = library.log_softmax(x), x.log_softmax(dim=1)
-        assert torch.equal(found.isnan(), expected.isnan())
-        assert found[rows // 2].isnan().all()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_the_encoder(isa: str, kind: str, activation: str) -> None:

@@ -5,7 +5,6 @@
 
 #include "kernels.h"
 #include "workspace.h"
-#include "log_softmax.h"
 
 static void feed_forward(const struct stack *s, const struct layer *l, struct workspace work,
                          long rows, float *x, float *d)
@@ -135,9 +134,3 @@ void VARIANT(encode)(const struct stack *s, const struct source *source, long fi
 /* out = a W^T + b for rows x inputs. */
 void VARIANT(linear)(const struct linear *l, const float *a, long rows, float *out, void *qinputs)
 { linear(l, a, rows, 0, out, qinputs, NULL); }
-
-/* Log-probabilities of rows x columns. */
-void VARIANT(log_softmax)(const float *a, long rows, long columns, float *out)
-{
-    for (; rows > 0; rows--, a += columns, out += columns) log_softmax(a, columns, out);
-}

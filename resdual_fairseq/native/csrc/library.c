@@ -74,9 +74,6 @@ FUNCTION(encode,
 FUNCTION(linear, (const struct linear *l, const float *a, long rows, float *out, void *qinputs),
          (l, a, rows, out, qinputs))
 
-FUNCTION(log_softmax, (const float *a, long rows, long columns, float *out),
-         (a, rows, columns, out))
-
 /* The checksum of sources.py, by which a library of another version is told. */
 unsigned resdual_sources(void) { return RESDUAL_SOURCES; }
 
@@ -142,14 +139,4 @@ long resdual_embed(const float *table, long words, long width, float scale, cons
         for (long i = 0; position && i < width; i++) out[i] += position[i];
     }
     return found;
-}
-
-/* The logarithm of the softmax of rows x columns, whose rows `threads` share. */
-void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads)
-{
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (long i = 0; i < threads; i++) {
-        const long first = rows * i / threads, last = rows * (i + 1) / threads;
-        log_softmax(a + first * columns, last - first, columns, out + first * columns);
-    }
 }

@@ -80,6 +80,5 @@ void resdual_linear(const struct linear *l, const float *a, long rows, float *ou
                     size_t bytes, long threads);
 long resdual_embed(const float *table, long words, long width, float scale, const float *position,
                    const int64_t *tokens, long apart, long rows, long padding, float *out);
-void resdual_log_softmax(const float *a, long rows, long columns, float *out, long threads);
 
 #endif
