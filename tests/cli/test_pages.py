@@ -23,6 +23,10 @@ def blocks(page: str) -> List[Tuple[str, str]]:
     return re.findall(r"^```(bash|python)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
+def commands_of(page: Path) -> List[str]:
+    return [as_shell(*block) for block in blocks(page.read_text())]
+
+
 def as_shell(language: str, text: str) -> str:
     return text if language == "bash" else f"python - <<'END'\n{text}END\n"
 
@@ -55,8 +59,11 @@ def write_own_text(folder: Path) -> None:
 def test_the_pages_commands_run_word_for_word(tmp_path: Path) -> None:
     folder = copy_of_repository(tmp_path / "clone")
     write_own_text(folder)
-    pages = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS)]
-    commands = [as_shell(*block) for page in pages for block in blocks(page.read_text())]
+    commands = commands_of(ROOT / "README.md")
+    # The extras of two pages, installed at once.
+    commands.append("pip install -c constraints.txt '.[diagnostics,export]'\n")
+    for name in DOCS:
+        commands += commands_of(ROOT / "docs" / f"{name}.md")
     commands.remove("bash scripts/test.sh\n")  # it runs this test
     variables = environment(
         RESDUAL_DEMO_UPDATES="4", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
