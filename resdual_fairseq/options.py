@@ -19,7 +19,6 @@ from omegaconf import DictConfig
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
 from .residual import RESIDUALS
-from .training.data_folders import check_data_folders
 from .training.gradient_log import check_gradient_log
 
 SCALES = (1e-4, 1e3)
@@ -126,7 +125,6 @@ def settle_options(args: Options, sides: Sequence[str] = ("encoder", "decoder"))
     check_values(args)
     check_gradient_log(args)
     check_combinations(args)
-    check_widths(args)
     for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
         keep = getattr(args, name, None)
         if keep and not isinstance(keep, str):  # fairseq parses a list, then expects "0,2"
@@ -159,10 +157,6 @@ def check_values(args: Options) -> None:
         raise ResDualError(
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
             f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
-        )
-    if not isinstance(args.residual_fp32, bool):
-        raise ResDualError(
-            f"--residual-fp32 {args.residual_fp32} is neither on nor off; give true or false"
         )
 
 
@@ -203,24 +197,6 @@ def check_combinations(args: Options) -> None:
             )
 
 
-def check_widths(args: Options) -> None:
-    """Raise on widths that do not divide or do not agree."""
-    widths = {side: getattr(args, f"{side}_embed_dim", None) for side in ("encoder", "decoder")}
-    for side, width in widths.items():
-        heads = getattr(args, f"{side}_attention_heads", None)
-        if width and heads and width % heads:
-            raise ResDualError(
-                f"--{side}-embed-dim {width} does not divide into --{side}-attention-heads {heads};"
-                " give a multiple of the heads"
-            )
-    if getattr(args, "share_all_embeddings", False) and widths["encoder"] != widths["decoder"]:
-        raise ResDualError(
-            f"--share-all-embeddings wants one width, but --encoder-embed-dim is "
-            f"{widths['encoder']} and --decoder-embed-dim {widths['decoder']}; make them equal, or "
-            "give --share-decoder-input-output-embed in its place"
-        )
-
-
 def check_command_line(
     args: Options, model: str = "resdual_transformer", known: Optional[Set[str]] = None
 ) -> None:
@@ -235,7 +211,6 @@ def check_command_line(
         if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
             let_bf16_run_anywhere(args)
             check_precision(args)
-            check_data_folders(args)
     elif is_own_preset(getattr(args, "_name", None)):
         check_config_keys(args, model, known_config_keys() if known is None else known)
 

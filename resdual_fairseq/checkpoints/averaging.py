@@ -11,9 +11,9 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
 
-from ..errors import ResDualError, end
+from ..errors import ResDualError
 from ..files import replacing
-from .contents import SAME_FOR_LIFE, model_options
+from .contents import difference, model_options
 from .int8 import is_encoded
 from .loading import load_whole_checkpoint, without_weights
 
@@ -39,7 +39,12 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
     total = {name: weight.double() for name, weight in first["model"].items()}
     for path in paths[1:]:
         state = load_of_floats(path)
-        check_equations(paths[0], first, path, state)
+        differs = difference(model_options(state), model_options(first))
+        if differs is not None:
+            raise ResDualError(
+                f"{path} was trained with {differs[0]}, and {paths[0]} with {differs[1]}; average "
+                "checkpoints of one run only"
+            )
         weights = state["model"]
         if shapes(weights) != shapes(total):
             raise ResDualError(
@@ -63,20 +68,6 @@ def load_of_floats(path: Path) -> Dict[str, Any]:
             "made from, then give the average to resdual-quantize"
         )
     return state
-
-
-def check_equations(
-    one: Path, state: Dict[str, Any], other: Path, other_state: Dict[str, Any]
-) -> None:
-    """Raise where the same weights mean another model."""
-    for name, default in SAME_FOR_LIFE.items():
-        values = [getattr(model_options(each), name, default) for each in (state, other_state)]
-        if values[0] != values[1]:
-            option = f"--{name.replace('_', '-')}"
-            raise ResDualError(
-                f"{other} was trained with {option} {values[1]}, and {one} with {option} "
-                f"{values[0]}; average checkpoints of one run only"
-            )
 
 
 def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:
@@ -200,14 +191,6 @@ def chosen_paths(args: argparse.Namespace) -> List[Path]:
     return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints, bound)
 
 
-def keep_inputs(inputs: Sequence[Path], output: Path) -> None:
-    """Raise where a command would write over a checkpoint that it reads."""
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise ResDualError(
-            f"{output} is read by this command and would be lost; give another --output"
-        )
-
-
 def write_whole(state: Dict[str, Any], output: Path) -> None:
     """Write a checkpoint, or leave nothing.
 
@@ -224,14 +207,9 @@ def write_whole(state: Dict[str, Any], output: Path) -> None:
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
-    try:
-        paths = chosen_paths(args)
-        keep_inputs(paths, args.output)
-        print("averaging " + ", ".join(str(path) for path in paths))
-        state = average_checkpoints(paths)
-        write_whole(state, args.output)
-    except (ResDualError, OSError) as error:
-        end("resdual-average-checkpoints", error)
+    paths = chosen_paths(args)
+    print("averaging " + ", ".join(str(path) for path in paths))
+    write_whole(average_checkpoints(paths), args.output)
     print(f"wrote {args.output}")
 
 

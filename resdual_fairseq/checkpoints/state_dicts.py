@@ -82,8 +82,8 @@ def explain_misfit(
             "\"{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '0,1'}\""
         )
     return ArchitectureError(
-        f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the model's "
-        "options as they were in its training, or another checkpoint (in a new training: another "
+        f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the "
+        "options and the data of its training, or another checkpoint (in a new training: another "
         "--save-dir)"
     )
 

@@ -24,7 +24,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..checkpoints.contents import add_user_dir, class_of_model, import_user_dir
 from ..checkpoints.loading import load_whole_checkpoint
-from ..errors import ResDualError, absence, end
+from ..errors import ResDualError, absence
 from ..files import replacing
 from ..transformer import MODEL, ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
@@ -203,11 +203,8 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
-    try:
-        import_user_dir(args.user_dir)
-        export(args.checkpoint, args.out, args.data, args.int8)
-    except ResDualError as error:
-        end("resdual-export", error)
+    import_user_dir(args.user_dir)
+    export(args.checkpoint, args.out, args.data, args.int8)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
 

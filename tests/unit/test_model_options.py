@@ -183,14 +183,6 @@ def data_folder(folder: Path, name: str = "dict.en.txt") -> str:
     return str(folder)
 
 
-def test_widths_that_do_not_divide_or_agree() -> None:
-    told = r"--decoder-embed-dim 8 does not divide into --decoder-attention-heads 3"
-    with pytest.raises(ResDualError, match=told):
-        build(decoder_attention_heads=3)
-    with pytest.raises(ResDualError, match="--share-all-embeddings wants one width"):
-        build(share_all_embeddings=True, decoder_embed_dim=12, decoder_attention_heads=2)
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
