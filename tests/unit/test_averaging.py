@@ -167,10 +167,12 @@ def test_inputs_that_cannot_be(tmp_path: Path) -> None:
         assert "among files named checkpoint.best_METRIC_VALUE.pt; train with" in failure(
             "--inputs", *inputs, "--num-best-checkpoints", 1, *output
         )
+    own = save(tmp_path / "own.pt", weights(1), residual="resdual")
     for name, value in (("residual", "post"), ("residual_alpha", 0.5)):
-        equations = save(tmp_path / "equations.pt", weights(1), **{name: value})
-        told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {first} with"
-        assert told in failure("--inputs", first, equations, *output)
+        options = {"residual": "resdual", name: value}
+        equations = save(tmp_path / "equations.pt", weights(1), **options)
+        told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {own} with"
+        assert told in failure("--inputs", own, equations, *output)
     other = save(tmp_path / "other.pt", {"encoder.weight": torch.zeros(4, 3)})
     assert f"{other} holds other weights than {first}; average checkpoints of one run" in failure(
         "--inputs", first, other, *output
