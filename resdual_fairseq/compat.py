@@ -34,6 +34,15 @@ def check_versions() -> None:
         )
 
 
+def require(extra: str, *packages: str) -> None:
+    """Raise before long work that needs packages of one of the extras, where one is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ResDualError(
+                f"{package} is not installed; pip install -c constraints.txt '.[{extra}]'"
+            )
+
+
 def let_bf16_run_anywhere(args: argparse.Namespace) -> None:
     """Let ``--bf16`` mean bfloat16 on whatever device there is.
 

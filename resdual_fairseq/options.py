@@ -1,7 +1,6 @@
 """The options that the models add to fairseq's, and which of them cannot hold."""
 
 import difflib
-import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Mapping, Optional, Sequence, Set, Union
@@ -147,13 +146,13 @@ def check_values(args: Options) -> None:
             f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}"
         )
     scale = args.residual_scale
-    if scale != "auto" and not (is_number(scale) and SCALES[0] <= float(scale) <= SCALES[1]):
+    if scale != "auto" and not lies_within(scale, *SCALES):
         raise ResDualError(
             f"--residual-scale {scale} cannot scale the dual stream without loss of digits; "
             f"give auto or a number above 0, such as 0.05 ({SCALES[0]:g} to {SCALES[1]:g})"
         )
     alpha = args.residual_alpha
-    if not (is_number(alpha) and 0 <= float(alpha) <= MAX_ALPHA):
+    if not lies_within(alpha, 0, MAX_ALPHA):
         raise ResDualError(
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
             f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
@@ -257,8 +256,8 @@ def known_config_keys() -> Set[str]:
     return OWN_KEYS | {name for name in flat | parts if "__" not in name}
 
 
-def is_number(value: Any) -> bool:
+def lies_within(value: Any, low: float, high: float) -> bool:
     try:
-        return not math.isnan(float(value))
+        return low <= float(value) <= high
     except (TypeError, ValueError):
         return False

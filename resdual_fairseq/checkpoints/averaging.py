@@ -7,7 +7,7 @@ same options, loads with torch's protection on, and knows which metrics are best
 import argparse
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -17,10 +17,13 @@ from .contents import difference, model_options
 from .int8 import is_encoded
 from .loading import load_whole_checkpoint, without_weights
 
-EPOCH = re.compile(r"checkpoint(\d+)\.pt")
-UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
-BEST = re.compile(r"checkpoint\.best_.+_(-?\d+\.?\d*)\.pt")
-"""What fairseq-train calls its checkpoints, with the number that orders them."""
+EPOCHS, UPDATES, BEST = "num_epoch_checkpoints", "num_update_checkpoints", "num_best_checkpoints"
+NAMES = {
+    EPOCHS: re.compile(r"checkpoint(\d+)\.pt"),
+    UPDATES: re.compile(r"checkpoint_\d+_(\d+)\.pt"),
+    BEST: re.compile(r"checkpoint\.best_.+_(-?\d+\.?\d*)\.pt"),
+}
+"""What fairseq-train calls the checkpoints of each option, with the number that orders them."""
 
 
 def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
@@ -74,64 +77,6 @@ def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-def last_checkpoints(
-    folder: Path, pattern: "re.Pattern[str]", count: int, bound: Optional[int] = None
-) -> List[Path]:
-    """The last ``count`` checkpoints of a run whose names match, newest first.
-
-    Args:
-        folder: the run's.
-        pattern: of the names.
-        count: how many.
-        bound: the last epoch or update that counts.
-
-    Raises:
-        ResDualError: there are fewer.
-    """
-    if not folder.is_dir():
-        raise ResDualError(f"{folder} is not a folder; give the --save-dir of a run")
-    found = [
-        (number, path)
-        for number, path in numbered(folder.iterdir(), pattern)
-        if bound is None or number <= bound
-    ]
-    if count < 1 or len(found) < count:
-        raise ResDualError(
-            f"{folder} holds {len(found)} such checkpoints and {count} are to be averaged; "
-            "give a number between 1 and that, or train with --keep-last-epochs or "
-            "--save-interval-updates to keep more"
-        )
-    return [path for _, path in sorted(found, reverse=True)[:count]]
-
-
-def best_checkpoints(inputs: Sequence[Path], count: int) -> List[Path]:
-    """The ``count`` checkpoints of the best values among those that --keep-best-checkpoints kept.
-
-    Args:
-        inputs: files, or the folder of a run.
-        count: how many, at most.
-
-    Raises:
-        ResDualError: a file, or every file of the folder, has another name.
-    """
-    files = list(inputs[0].iterdir() if len(inputs) == 1 and inputs[0].is_dir() else inputs)
-    found = numbered(files, BEST)
-    if not found or (len(found) < len(files) and files == list(inputs)):
-        raise ResDualError(
-            "--num-best-checkpoints picks among files named checkpoint.best_METRIC_VALUE.pt; train "
-            "with --keep-best-checkpoints, and give these files or their folder"
-        )
-    cfg = without_weights(found[0][1]).get("cfg") or {}
-    largest = bool((cfg.get("checkpoint") or {}).get("maximize_best_checkpoint_metric"))
-    return [path for _, path in sorted(found, reverse=largest)[:count]]
-
-
-def numbered(paths: Iterable[Path], pattern: "re.Pattern[str]") -> List[Tuple[float, Path]]:
-    """The files whose names match, each with the number in its name."""
-    matches = [(pattern.fullmatch(path.name), path) for path in paths]
-    return [(float(match.group(1)), path) for match, path in matches if match]
-
-
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="resdual-average-checkpoints", description="Average the weights of checkpoints."
@@ -174,21 +119,51 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
 
 
 def chosen_paths(args: argparse.Namespace) -> List[Path]:
-    """The files that a command line names."""
-    bound = args.checkpoint_upper_bound
-    if args.num_epoch_checkpoints is None and args.num_update_checkpoints is None:
-        if bound is not None:
-            raise ResDualError(
-                "--checkpoint-upper-bound goes with --num-epoch-checkpoints or "
-                "--num-update-checkpoints; give one of them"
-            )
-        best = args.num_best_checkpoints
-        return best_checkpoints(args.inputs, best) if best and best > 0 else list(args.inputs)
-    if len(args.inputs) != 1:
-        raise ResDualError("give --inputs one folder with a --num option, or several files without")
-    if args.num_epoch_checkpoints is not None:
-        return last_checkpoints(args.inputs[0], EPOCH, args.num_epoch_checkpoints, bound)
-    return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints, bound)
+    """The files that a command line names, the newest or best first where it names a number.
+
+    Raises:
+        ResDualError: a run has fewer, or ``--checkpoint-upper-bound`` bounds nothing.
+    """
+    kind = next((kind for kind in NAMES if getattr(args, kind) is not None), None)
+    if args.checkpoint_upper_bound is not None and kind not in (EPOCHS, UPDATES):
+        raise ResDualError(
+            "--checkpoint-upper-bound goes with --num-epoch-checkpoints or "
+            "--num-update-checkpoints; give one of them"
+        )
+    if kind is None:
+        return list(args.inputs)
+    found = numbered(args.inputs, kind, args.checkpoint_upper_bound)
+    count = getattr(args, kind)
+    if count < 1 or len(found) < (1 if kind == BEST else count):
+        raise ResDualError(
+            f"{args.inputs[0]} holds {len(found)} such checkpoints and {count} are to be averaged; "
+            "give a number between 1 and that, or train with --keep-last-epochs, "
+            "--save-interval-updates or --keep-best-checkpoints to keep more"
+        )
+    return [path for _, path in sorted(found, reverse=largest_first(kind, found[0][1]))[:count]]
+
+
+def numbered(inputs: Sequence[Path], kind: str, bound: Optional[int]) -> List[Tuple[float, Path]]:
+    """The files of one kind, up to a bound, in a run's folder or a list; each with its number."""
+    folder = len(inputs) == 1 and inputs[0].is_dir()
+    matches = [
+        (NAMES[kind].fullmatch(path.name), path)
+        for path in (inputs[0].iterdir() if folder else inputs)
+    ]
+    numbers = [(float(match.group(1)), path) for match, path in matches if match]
+    if not folder and len(numbers) < len(inputs):
+        raise ResDualError(
+            f"--{kind.replace('_', '-')} picks among files of the names that fairseq-train gives "
+            "them; give these, or the --save-dir of a run"
+        )
+    return [(number, path) for number, path in numbers if bound is None or number <= bound]
+
+
+def largest_first(kind: str, checkpoint: Path) -> bool:
+    """Whether a larger number is a later checkpoint, or a better one by the run's own metric."""
+    cfg = without_weights(checkpoint).get("cfg") or {}
+    metric = (cfg.get("checkpoint") or {}).get("maximize_best_checkpoint_metric")
+    return kind != BEST or bool(metric)
 
 
 def write_whole(state: Dict[str, Any], output: Path) -> None:

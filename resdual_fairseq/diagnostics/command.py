@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..checkpoints.contents import add_user_dir, import_user_dir
-from ..errors import ResDualError
+from ..compat import require
 from ..files import replacing
 from ..residual import RESIDUALS
 from . import checkpoints, data, untrained
@@ -198,17 +198,6 @@ def write_results(session: Session, command: str) -> None:
     print(f"wrote {FILE}, {PAGE} and {len(drawn)} figures to {session.folder}")
 
 
-def check_extras() -> None:
-    """Raise before long work where its result could not be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-        import scipy  # noqa: F401
-    except ImportError as error:
-        raise ResDualError(
-            f"{error.name} is missing; install it with: pip install 'resdual-fairseq[diagnostics]'"
-        ) from error
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -216,7 +205,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     command = f"{PROGRAM} {' '.join(words)}  (resdual_fairseq {__version__})"
     for chatty in ("fairseq", "matplotlib", "PIL"):  # fairseq opens the root logger to everything
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    check_extras()
+    require("diagnostics", "matplotlib", "scipy")
     import_user_dir(args.user_dir)
     try:
         finished = work(args, command)

@@ -1,7 +1,8 @@
 """Figures of the table: one row of panels a depth, encoder and decoder side by side."""
 
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence
 
 import matplotlib
 
@@ -134,7 +135,7 @@ def draw(figure: Figure, found: Dict[Curve, List[Point]]) -> Any:
         squeeze=False,
         layout="constrained",
     )
-    colors = color_of(list(found))
+    colors = color_of(found)
     for column, stack in enumerate(stacks):
         for line in range(height):
             axis = axes[line][column]
@@ -189,36 +190,30 @@ def over_seeds(points: List[Point]) -> "tuple[List[int], List[float], List[float
     return ks, means, [min(by_k[k]) for k in ks], [max(by_k[k]) for k in ks]
 
 
-def color_of(found: List[Curve]) -> Dict[Curve, str]:
-    """One colour a kind; checkpoints of one kind and size get colours of their own."""
-    chosen: Dict[Curve, str] = {}
-    more: Dict[str, str] = {}
+def color_of(found: Collection[Curve]) -> Dict[Curve, str]:
+    """One colour a kind; a further checkpoint of a kind gets one of its own."""
+    chosen: Dict[str, str] = {}
+    more = cycle(MORE_COLORS)
     for curve in found:
-        beside = {c.name for c in chosen if same_panel(c, curve)}
-        rival = any(c.residual == curve.residual and same_panel(c, curve) for c in chosen)
-        if curve.name in more:
-            chosen[curve] = more[curve.name]
-        elif rival and curve.name not in beside:
-            more[curve.name] = MORE_COLORS[len(more) % len(MORE_COLORS)]
-            chosen[curve] = more[curve.name]
-        else:
-            chosen[curve] = COLORS.get(curve.residual, MORE_COLORS[0])
-    return chosen
+        color = COLORS.get(curve.residual, "")
+        if legend_name(curve) not in chosen:
+            taken = color in ("", *chosen.values())
+            chosen[legend_name(curve)] = next(more) if taken else color
+    return {curve: chosen[legend_name(curve)] for curve in found}
 
 
-def same_panel(left: Curve, right: Curve) -> bool:
-    return (left.stack, left.blocks) == (right.stack, right.blocks)
+def legend_name(curve: Curve) -> str:
+    """The kind, whose depths have panels of their own; of a checkpoint its name as well."""
+    kind = NAMES.get(curve.residual, curve.residual)
+    by_depth = curve.name.startswith(f"{curve.residual}, ")
+    return kind if by_depth else f"{curve.name} ({kind})"
 
 
 def legend(
     drawing: Any, figure: Figure, found: Dict[Curve, List[Point]], colors: Dict[Curve, str]
 ) -> None:
     """Kinds or checkpoints by colour, theory by dashes, parts by markers; above the panels."""
-    names: Dict[str, str] = {}
-    for curve in found:
-        by_depth = curve.name.startswith(f"{curve.residual}, ")
-        kind = NAMES.get(curve.residual, curve.residual)
-        names[kind if by_depth else f"{curve.name} ({kind})"] = colors[curve]
+    names = {legend_name(curve): colors[curve] for curve in found}
     handles = [Line2D([], [], color=c, linewidth=3, label=name) for name, c in names.items()]
     for residual, theory in figure.theories.items():
         if any(curve.residual == residual for curve in found):

@@ -24,6 +24,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..checkpoints.contents import add_user_dir, class_of_model, import_user_dir
 from ..checkpoints.loading import load_whole_checkpoint
+from ..compat import require
 from ..errors import ResDualError, absence
 from ..files import replacing
 from ..transformer import MODEL, ResDualTransformerModel
@@ -79,12 +80,7 @@ def programs(model: ResDualTransformerModel) -> Dict[str, ExportedProgram]:
 
 
 def write_graph(name: str, program: ExportedProgram, folder: Path) -> None:
-    """Write one of :func:`programs` as an ONNX file of its name.
-
-    Raises:
-        ResDualError: onnx is not installed.
-    """
-    check_packages()
+    """Write one of :func:`programs` as an ONNX file of its name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the exporter says of its own insides
         onnx = torch.onnx.export(
@@ -110,7 +106,9 @@ def write_model(model: ResDualTransformerModel, folder: Path, int8: bool = False
     Raises:
         ResDualError: the model cannot be exported, or onnx is not installed.
     """
-    check_packages()
+    require("export", "onnxruntime", "onnxscript")
+    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name, program in programs(model).items():
         print(f"writing {name}", flush=True)
         write_graph(name, program, folder)
@@ -128,19 +126,6 @@ def write_model(model: ResDualTransformerModel, folder: Path, int8: bool = False
         "int8": int8,
     }
     (folder / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def check_packages() -> None:
-    """Raise where what an export needs is not installed, and quiet what is."""
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ResDualError(
-            f"{error.name} is not installed; pip install -c constraints.txt '.[export]'"
-        ) from error
-    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def load(checkpoint: Path, data: Optional[Path]) -> Any:

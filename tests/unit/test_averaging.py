@@ -129,7 +129,12 @@ def test_the_best_by_the_runs_own_metric(tmp_path: Path) -> None:
         whole = state(weights(seed))
         whole["cfg"]["checkpoint"] = {"maximize_best_checkpoint_metric": True}
         torch.save(whole, path)
-    assert averaging.best_checkpoints(paths, 2) == [paths[1], paths[0]]
+    output = tmp_path / "mean.pt"
+    words = ["--inputs", *paths, "--num-best-checkpoints", 2, "--output", output]
+    main([str(word) for word in words])
+    found = averaging.load_whole_checkpoint(output)["model"]
+    expected = average_checkpoints([paths[1], paths[0]])["model"]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def failure(*arguments: object) -> str:
@@ -154,19 +159,20 @@ def test_inputs_that_cannot_be(tmp_path: Path) -> None:
     output = ("--output", tmp_path / "mean.pt")
     missing = tmp_path / "none.pt"
     assert f"{missing} does not exist" in failure("--inputs", first, missing, *output)
-    assert f"{tmp_path / 'none'} is not a folder; give the --save-dir" in failure(
-        "--inputs", tmp_path / "none", "--num-update-checkpoints", 1, *output
-    )
-    assert "give --inputs one folder with a --num option" in failure(
-        "--inputs", first, second, "--num-update-checkpoints", 1, *output
+    for inputs, kind in (
+        ([tmp_path / "none"], "update"),
+        ([first, second], "update"),
+        ([first, second], "best"),
+    ):
+        told = f"--num-{kind}-checkpoints picks among files of the names that fairseq-train gives"
+        options = ("--inputs", *inputs, f"--num-{kind}-checkpoints", 1)
+        assert told in failure(*options, *output)
+    assert f"{tmp_path} holds 0 such checkpoints and 1 are to be" in failure(
+        "--inputs", tmp_path, "--num-best-checkpoints", 1, *output
     )
     assert "--checkpoint-upper-bound goes with --num-epoch-checkpoints or" in failure(
         "--inputs", first, second, "--checkpoint-upper-bound", 1, *output
     )
-    for inputs in ([first, second], [tmp_path]):
-        assert "among files named checkpoint.best_METRIC_VALUE.pt; train with" in failure(
-            "--inputs", *inputs, "--num-best-checkpoints", 1, *output
-        )
     own = save(tmp_path / "own.pt", weights(1), residual="resdual")
     for name, value in (("residual", "post"), ("residual_alpha", 0.5)):
         options = {"residual": "resdual", name: value}
