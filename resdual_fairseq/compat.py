@@ -2,22 +2,18 @@
 
 import argparse
 import importlib.util
-import logging
 import sys
 import types
 from typing import Any, Callable
 
-import numpy
 import torch
 from fairseq import options
 
 from .errors import ResDualError
 
-logger = logging.getLogger(__name__)
-
 
 def check_versions() -> None:
-    """Raise on a torch that would run code out of a checkpoint, warn of a numpy that breaks tasks.
+    """Raise on a torch that would run code out of a checkpoint.
 
     Raises:
         ResDualError: torch is older than 2.6.
@@ -26,11 +22,6 @@ def check_versions() -> None:
         raise ResDualError(
             f"torch {torch.__version__} loads checkpoints without protection from code in them; "
             "install torch 2.6 or newer: pip install 'torch>=2.6'"
-        )
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        logger.warning(
-            f"numpy {numpy.__version__} breaks parts of fairseq (language models, "
-            "--num-batch-buckets): pip install 'numpy<2'"
         )
 
 

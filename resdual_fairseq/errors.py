@@ -15,26 +15,31 @@ from fairseq.utils import parse_embedding
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 
-TOLD_OTHERWISE = {
-    "Could not infer language pair, please provide it explicitly": (
+NEEDS_GPU = (
+    "an option of this command needs a GPU, and there is none; --fp16 (with hydra common.fp16) is "
+    "one: on a CPU give --bf16 (common.bf16) in its place"
+)
+TOLD_OTHERWISE = (
+    (
+        "Could not infer language pair, please provide it explicitly",
         "the data folder does not tell its languages; check that it is a data-bin that "
         "fairseq-preprocess finished, and give --source-lang and --target-lang (with hydra "
-        "task.source_lang and task.target_lang)"
+        "task.source_lang and task.target_lang)",
     ),
-    "Torch not compiled with CUDA enabled": (
-        "an option of this command needs a GPU, and this torch knows none; --fp16 (with hydra "
-        "common.fp16) is one: on a CPU give --bf16 (common.bf16) in its place"
-    ),
-    "embed_dim must be divisible by num_heads": (
+    ("Torch not compiled with CUDA enabled", NEEDS_GPU),
+    ("Found no NVIDIA driver", NEEDS_GPU),
+    (
+        "embed_dim must be divisible by num_heads",
         "--encoder-embed-dim does not divide into --encoder-attention-heads, or the decoder's into "
-        "--decoder-attention-heads; give a multiple of the heads"
+        "--decoder-attention-heads; give a multiple of the heads",
     ),
-    "'GradScaler' object has no attribute '_backoff_factor'": (
+    (
+        "'GradScaler' object has no attribute '_backoff_factor'",
         "gradients overflowed, and on a CPU fairseq's --amp cannot go on from that; leave it out "
-        "(it computes in float32 there), and give a lower --lr if the run diverges"
+        "(it computes in float32 there), and give a lower --lr if the run diverges",
     ),
-}
-"""Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
+)
+"""How errors of fairseq's and torch's begin that a user can mend, and what to tell instead."""
 TELL_THEMSELVES = (
     "--finetune-from-model",
     "--replace-unk requires",
@@ -105,7 +110,7 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
         message = message.split(": {'_name'")[0]  # fairseq ends some with all options
         missing = message.endswith("does not exist")
         return f"{message}; give a checkpoint that fairseq-train wrote" if missing else message
-    return TOLD_OTHERWISE.get(message)
+    return next((told for start, told in TOLD_OTHERWISE if message.startswith(start)), None)
 
 
 def first_mendable(error: BaseException) -> Optional[ResDualError]:

@@ -5,7 +5,6 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Mapping, Optional, Sequence, Set, Union
 
-import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
@@ -184,47 +183,26 @@ def check_combinations(args: Options) -> None:
             f"{args.residual} norms its stream after every block and has no such sum; leave it out"
         )
     if args.residual != "resdual":
-        if args.residual_scale not in ("auto", 1.0):
-            raise ResDualError(
-                f"--residual-scale scales the dual stream, which --residual {args.residual} does "
-                "not have; leave it out, or give --residual resdual"
-            )
-        if args.residual_alpha != 1.0:
-            raise ResDualError(
-                f"--residual-alpha weights one of two streams, but --residual {args.residual} has "
-                "one; leave it out, or give --residual resdual"
-            )
+        for name, without_effect in (("scale", ("auto", 1.0)), ("alpha", (1.0,))):
+            if getattr(args, f"residual_{name}") not in without_effect:
+                raise ResDualError(
+                    f"--residual-{name} is about two streams, but --residual {args.residual} has "
+                    "one; leave it out, or give --residual resdual"
+                )
 
 
-def check_command_line(
-    args: Options, model: str = "resdual_transformer", known: Optional[Set[str]] = None
-) -> None:
+def check_command_line(args: Options, model: str, known: Set[str]) -> None:
     """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
         model: whose options they are, as the user calls it.
-        known: names of all options that it has; by default those of the encoder-decoder.
+        known: names of all options that it has.
     """
     if isinstance(args, Namespace):
-        if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
-            let_bf16_run_anywhere(args)
-            check_precision(args)
+        let_bf16_run_anywhere(args)
     elif is_own_preset(getattr(args, "_name", None)):
-        check_config_keys(args, model, known_config_keys() if known is None else known)
-
-
-def check_precision(args: Namespace) -> None:
-    """Raise on ``--fp16`` where fairseq's way to it, flat copies of the weights, needs a GPU."""
-    flat = getattr(args, "fp16", False) and not (
-        getattr(args, "memory_efficient_fp16", False)
-        or getattr(args, "fp16_no_flatten_grads", False)
-    )
-    if flat and (getattr(args, "cpu", False) or not torch.cuda.is_available()):
-        raise ResDualError(
-            "--fp16 needs a GPU, where fairseq keeps flat copies of the weights; on a CPU give "
-            "--bf16 in its place"
-        )
+        check_config_keys(args, model, known)
 
 
 def is_own_preset(name: Optional[str]) -> bool:

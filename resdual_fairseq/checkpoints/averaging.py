@@ -186,7 +186,3 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     print("averaging " + ", ".join(str(path) for path in paths))
     write_whole(average_checkpoints(paths), args.output)
     print(f"wrote {args.output}")
-
-
-if __name__ == "__main__":
-    main()

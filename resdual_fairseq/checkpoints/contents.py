@@ -44,9 +44,6 @@ def kept_options(options: Namespace) -> Dict[str, Any]:
     Args:
         options: a model's, of this package or of fairseq's ``transformer``, whose kind of residual
             connections is where its norms stand.
-
-    Raises:
-        ResDualError: they stand elsewhere in the encoder than in the decoder.
     """
     kind = getattr(options, "residual", None)
     if kind is None:
@@ -56,12 +53,7 @@ def kept_options(options: Namespace) -> Dict[str, Any]:
             return {}
         names = [f"{side}_normalize_before" for side in ("encoder", "decoder")]
         norms = {bool(getattr(options, name)) for name in names if hasattr(options, name)}
-        if len(norms) > 1:
-            raise ResDualError(
-                "the checkpoint is Pre-LN on one side and Post-LN on the other; give one that is "
-                "the same on both"
-            )
-        kind = "pre" if True in norms else "post"
+        kind = "pre" if norms == {True} else "post"
     shares_all = bool(getattr(options, "share_all_embeddings", False))
     shares_two = bool(getattr(options, "share_decoder_input_output_embed", False))
     return {

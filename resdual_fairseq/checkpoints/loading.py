@@ -107,9 +107,7 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
     """
     state = with_explained_errors(torch.load)(str(path), map_location="cpu")
     if not isinstance(state, dict) or "model" not in state:
-        raise ResDualError(
-            f"{path} holds no model weights; give a checkpoint that fairseq-train wrote"
-        )
+        raise refusal(str(path), "no model in it")
     return state
 
 

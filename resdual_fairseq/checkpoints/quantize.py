@@ -49,7 +49,3 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     write_whole(quantized_checkpoint(args.checkpoint), args.output)
     before, after = (path.stat().st_size / 1e6 for path in (args.checkpoint, args.output))
     print(f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB)")
-
-
-if __name__ == "__main__":
-    main()

@@ -174,15 +174,13 @@ def measure_all(
     session: Session, jobs: List[Job], criterion: FairseqCriterion, batches: List[Any]
 ) -> bool:
     """Measure one model after another, each written when it is done; False when interrupted."""
-    with tqdm(total=len(jobs) * len(batches), unit="batch", disable=not jobs) as bar:
-        for job in jobs:
-            bar.set_description(job.label.model)
-            try:
-                trained = job.label.seed == 0
-                rows = measure(job.build(), criterion, batches, job.label, trained, bar.update)
-                session.keep(job.label.model, rows, job.fingerprint)
-            except KeyboardInterrupt:
-                return False
+    for job in tqdm(jobs, unit="model", disable=not jobs):
+        try:
+            trained = job.label.seed == 0
+            rows = measure(job.build(), criterion, batches, job.label, trained)
+            session.keep(job.label.model, rows, job.fingerprint)
+        except KeyboardInterrupt:
+            return False
     return True
 
 

@@ -1,7 +1,7 @@
 """All measurements of one model on given batches, as rows of the table."""
 
 import math
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple
+from typing import Any, Dict, Iterable, List, NamedTuple
 
 import torch
 from fairseq import utils
@@ -29,7 +29,6 @@ def measure(
     batches: Iterable[Dict[str, Any]],
     label: Label,
     trained: bool = False,
-    done: Callable[[], object] = lambda: None,
 ) -> List[Row]:
     """Run the batches forward and backward and measure every block.
 
@@ -42,7 +41,6 @@ def measure(
         batches: as fairseq's translation task collates them.
         label: which model this is.
         trained: also measure what only trained weights tell: effective ranks, CKA and bounds.
-        done: called after each batch.
     """
     device = next(model.parameters()).device
     model.eval()
@@ -56,7 +54,6 @@ def measure(
             loss.backward()
             total += loss.item()
             tokens += int(sample_size)
-            done()
     rows = [Row(*label[:2], 0, label.seed, "model", 0, 0, 0, "", "loss", "", total / tokens)]
     bounds = {(b.block.stack, b.block.k): b for b in block_bounds(model)} if trained else {}
     for stack, end in probe.ends.items():

@@ -192,7 +192,3 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     export(args.checkpoint, args.out, args.data, args.int8)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 import torch
+from fairseq.distributed.utils import get_global_rank
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
@@ -100,7 +101,7 @@ class GradientLog:
             scale: what the optimizer itself divides by.
         """
         due = self.update == 1 or self.update % self.every == 0
-        if self.update and due and is_first_process():
+        if self.update and due and get_global_rank() == 0:
             factor = self.factor(optimizer)
             if factor is not None:
                 blocks = (block.weights.values() for block in self.blocks)
@@ -178,14 +179,6 @@ def rows_before(path: Path, update: int) -> List[List[str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.reader(stream) if len(row) == len(COLUMNS)]
     return [row for row in rows if row[0].isdigit() and int(row[0]) < update]
-
-
-def is_first_process() -> bool:
-    """Gradients are equal on all processes by now; one of them writes."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or (
-        distributed.get_rank() == 0
-    )
 
 
 def tensorboard_writer(folder: str, update: int) -> Any:

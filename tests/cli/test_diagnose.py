@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List
@@ -21,16 +20,17 @@ from resdual_fairseq.diagnostics.table import COLUMNS, QUANTITIES
 from resdual_fairseq.errors import sentence_of
 
 pytestmark = pytest.mark.slow
-PROGRAM = [sys.executable, "-m", "resdual_fairseq.diagnostics"]
 SMALL = ("--width", 16, "--heads", 2, "--batches", 2, "--max-tokens", 300)
 
 
 def init_command(data: Path, out: Path, *options: object) -> List[str]:
-    return [str(word) for word in [*PROGRAM, "init", data, "--out", out, *SMALL, *options]]
+    return [
+        str(word) for word in ["resdual-diagnose", "init", data, "--out", out, *SMALL, *options]
+    ]
 
 
 def diagnose(*words: object) -> str:
-    output = run(*PROGRAM, *words, cwd=ROOT)
+    output = run("resdual-diagnose", *words, cwd=ROOT)
     assert "Traceback" not in output
     return output
 

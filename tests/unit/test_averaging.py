@@ -188,7 +188,7 @@ def test_inputs_that_cannot_be(tmp_path: Path) -> None:
     codes = save(tmp_path / "codes.pt", encoded_state(weights(1)))
     assert f"{codes} has weights of 8 bits" in failure("--inputs", first, codes, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
-    assert "holds no model weights" in failure("--inputs", tmp_path / "odd.pt", *output)
+    assert "is truncated or not a checkpoint" in failure("--inputs", tmp_path / "odd.pt", *output)
     nowhere = tmp_path / "none" / "mean.pt"
     assert f"{nowhere} cannot be written" in failure("--inputs", first, "--output", nowhere)
     first.write_bytes(first.read_bytes()[:900])
