@@ -175,8 +175,8 @@ def write_whole(state: Dict[str, Any], output: Path) -> None:
     try:
         with replacing(output) as unfinished:
             torch.save(state, unfinished)
-    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's
-        raise ResDualError(f"{output} cannot be written: {error}; give another --output") from error
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise ResDualError(f"{output} cannot be written: {error}; name another place") from error
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

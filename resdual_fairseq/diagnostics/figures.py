@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..files import replacing
 from .curves import Curve, curves, within
@@ -28,13 +28,6 @@ PARTS = {
     "ffn": ("^", "feed-forward"),
     "end": ("D", "after the last block"),
 }
-
-
-class PlainNumbers(LogFormatterSciNotation):
-    """Labels where a logarithmic axis has them, as 0.3 and not as a power of ten."""
-
-    def __call__(self, x: float, pos: Optional[int] = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 class Theory(NamedTuple):
@@ -170,8 +163,6 @@ def draw_panel(
             axis.plot(*laid_over, color=colors[curve], linestyle="--", linewidth=2.2, alpha=0.8)
     if figure.log:
         axis.set_yscale("log")
-        axis.yaxis.set_major_formatter(PlainNumbers())
-        axis.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if figure.line is not None:
         axis.axhline(figure.line, color="black", linestyle=":", linewidth=1)

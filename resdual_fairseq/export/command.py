@@ -161,12 +161,9 @@ def export(checkpoint: Path, out: Path, data: Optional[Path] = None, int8: bool 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResDualError(f"{out} holds something already; remove it, or give another --out")
     model = load(checkpoint, data)
-    try:
-        with replacing(out) as unfinished:
-            unfinished.mkdir(parents=True)
-            write_model(model, unfinished, int8)
-    except OSError as error:
-        raise ResDualError(f"{out} cannot be written: {error}; give another --out") from error
+    with replacing(out) as unfinished:
+        unfinished.mkdir(parents=True)
+        write_model(model, unfinished, int8)
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
