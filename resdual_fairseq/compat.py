@@ -132,3 +132,9 @@ def has_hooks(module: torch.nn.Module) -> bool:
     return any(
         getattr(module, f"_{kind}") or getattr(everywhere, f"_global_{kind}") for kind in hooks
     )
+
+
+def clear_forward_pre_hooks(module: torch.nn.Module) -> None:
+    """Take away what fairseq's quantization noise attached; torch has no public way to."""
+    for part in module.modules():
+        part._forward_pre_hooks.clear()
