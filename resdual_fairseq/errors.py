@@ -4,6 +4,7 @@ With ``RESDUAL_TRACE=1`` in the environment the traceback is shown above it.
 """
 
 import os
+import struct
 import sys
 from pathlib import Path
 from traceback import walk_tb
@@ -48,6 +49,8 @@ TELL_THEMSELVES = (
     "Valid paths ",
 )
 """How errors of fairseq's begin that say what to do."""
+MISREAD = (AssertionError, KeyError, ValueError, struct.error)
+"""What fairseq raises of an index that it makes no sense of."""
 NO_CHECKPOINT = "Model file not found: "
 NO_FILE = "@@ "
 """What fairseq takes for the file of a ``--replace-unk`` without one."""
@@ -96,7 +99,7 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
         return None
     if isinstance(error, FileNotFoundError):
         return absence(error)
-    index = broken_index(trace)
+    index = broken_index(trace) if isinstance(error, MISREAD) else None
     if index is not None:
         return (
             f"{index} was cut short, or fairseq-preprocess did not write it; make {index.parent} "
@@ -132,10 +135,12 @@ def is_of_a_command(trace: Optional[TracebackType]) -> bool:
 
 def broken_index(trace: Optional[TracebackType]) -> Optional[Path]:
     """The file of a data-bin that fairseq was opening, if that is where an error was raised."""
-    for frame, _ in walk_tb(trace):
-        if frame.f_globals.get("__name__") == indexed_dataset.__name__ and "path" in frame.f_locals:
-            return Path(frame.f_locals["path"])
-    return None
+    names = [
+        frame.f_locals["path"]
+        for frame, _ in walk_tb(trace)
+        if frame.f_globals.get("__name__") == indexed_dataset.__name__ and "path" in frame.f_locals
+    ]
+    return Path(names[-1]) if names else None
 
 
 def absence(error: FileNotFoundError) -> str:

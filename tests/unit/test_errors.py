@@ -1,12 +1,16 @@
 """Protects the way errors are shown: one sentence for what a user can mend, all else untouched."""
 
+import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any, List
 
 import pytest
+import torch
+from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
-from resdual_fairseq.errors import ResDualError, show_errors_as_sentences
+from resdual_fairseq.errors import ResDualError, sentence_of, show_errors_as_sentences
 
 
 @pytest.fixture
@@ -96,6 +100,24 @@ def test_what_a_command_raises_that_a_user_can_mend(
     sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
     assert told in capsys.readouterr().err
     assert earlier == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_an_index_cut_short(share: float, tmp_path: Path) -> None:
+    prefix = str(tmp_path / "train.de-en.en")
+    builder = make_builder(f"{prefix}.bin", impl="mmap", vocab_size=10)
+    for length in (3, 1, 4):
+        builder.add_item(torch.arange(length))
+    builder.finalize(f"{prefix}.idx")
+    index = tmp_path / "train.de-en.en.idx"
+    os.truncate(index, int(share * index.stat().st_size))
+    module = {"__name__": "fairseq_cli.train", "load": MMapIndexedDataset, "prefix": prefix}
+    exec("def main():\n    load(prefix)", module)
+    with pytest.raises((AssertionError, ValueError, struct.error)) as caught:
+        module["main"]()  # type: ignore[operator]
+    told = sentence_of(caught.value, caught.tb)
+    assert told is not None and told.startswith(f"{index} was cut short, or")
+    assert sentence_of(KeyboardInterrupt(), caught.tb) is None
 
 
 def test_a_users_own_program_keeps_its_traceback(earlier: List[Any]) -> None:
