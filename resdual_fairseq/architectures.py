@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from fairseq.models import register_model_architecture
 
-from .options import check_command_line, set_defaults, settle_options
+from .options import check_command_line, known_config_keys, set_defaults, settle_options
 from .transformer import MODEL
 
 
@@ -33,7 +33,7 @@ def set_dropouts(args: Namespace, dropout: float, attention: float, activation: 
 @register_model_architecture(MODEL, MODEL)
 def base(args: Namespace) -> None:
     """Transformer base (fairseq's ``transformer``): 6 + 6 layers of 512 / 2048 / 8."""
-    check_command_line(args)
+    check_command_line(args, MODEL, known_config_keys())
     set_sizes(args, embed=512, ffn=2048, heads=8, layers=6)
     settle_options(args)
 

@@ -14,14 +14,9 @@ from .training.gradient_log import LogsBlockGradients
 
 
 class ResDualModel(
-    PreparesStacks, NamesDivergedBlock, LogsBlockGradients, ExplainedMisfit, Int8StateDictMixin
+    PreparesStacks, NamesDivergedBlock, LogsBlockGradients, Int8StateDictMixin, ExplainedMisfit
 ):
     """A model of this package; comes before fairseq's model class."""
-
-    @classmethod
-    def hub_models(cls) -> Dict[str, str]:
-        """No published model files: fairseq's are of another architecture."""
-        return {}
 
     def upgrade_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
         """Make an old state dict loadable, as fairseq's models do.

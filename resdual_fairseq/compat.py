@@ -2,22 +2,18 @@
 
 import argparse
 import importlib.util
-import logging
 import sys
 import types
 from typing import Any, Callable
 
-import numpy
 import torch
 from fairseq import options
 
 from .errors import ResDualError
 
-logger = logging.getLogger(__name__)
-
 
 def check_versions() -> None:
-    """Raise on a torch that would run code out of a checkpoint, warn of a numpy that breaks tasks.
+    """Raise on a torch that would run code out of a checkpoint.
 
     Raises:
         ResDualError: torch is older than 2.6.
@@ -27,11 +23,15 @@ def check_versions() -> None:
             f"torch {torch.__version__} loads checkpoints without protection from code in them; "
             "install torch 2.6 or newer: pip install 'torch>=2.6'"
         )
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        logger.warning(
-            f"numpy {numpy.__version__} breaks parts of fairseq (language models, "
-            "--num-batch-buckets): pip install 'numpy<2'"
-        )
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise before long work that needs packages of one of the extras, where one is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ResDualError(
+                f"{package} is not installed; pip install -c constraints.txt '.[{extra}]'"
+            )
 
 
 def let_bf16_run_anywhere(args: argparse.Namespace) -> None:
@@ -132,3 +132,9 @@ def has_hooks(module: torch.nn.Module) -> bool:
     return any(
         getattr(module, f"_{kind}") or getattr(everywhere, f"_global_{kind}") for kind in hooks
     )
+
+
+def clear_forward_pre_hooks(module: torch.nn.Module) -> None:
+    """Take away what fairseq's quantization noise attached; torch has no public way to."""
+    for part in module.modules():
+        part._forward_pre_hooks.clear()

@@ -4,39 +4,54 @@ With ``RESDUAL_TRACE=1`` in the environment the traceback is shown above it.
 """
 
 import os
+import struct
 import sys
 from pathlib import Path
-from traceback import print_exception, walk_tb
+from traceback import walk_tb
 from types import TracebackType
-from typing import NoReturn, Optional, Type
+from typing import Optional, Type
 
+from fairseq.data import indexed_dataset
 from fairseq.utils import parse_embedding
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 
-TOLD_OTHERWISE = {
-    "Could not infer language pair, please provide it explicitly": (
+NEEDS_GPU = (
+    "an option of this command needs a GPU, and there is none; --fp16 (with hydra common.fp16) is "
+    "one: on a CPU give --bf16 (common.bf16) in its place"
+)
+TOLD_OTHERWISE = (
+    (
+        "Could not infer language pair, please provide it explicitly",
         "the data folder does not tell its languages; check that it is a data-bin that "
         "fairseq-preprocess finished, and give --source-lang and --target-lang (with hydra "
-        "task.source_lang and task.target_lang)"
+        "task.source_lang and task.target_lang)",
     ),
-    "Torch not compiled with CUDA enabled": (
-        "an option of this command needs a GPU, and this torch knows none; --fp16 (with hydra "
-        "common.fp16) is one: on a CPU give --bf16 (common.bf16) in its place"
+    ("Torch not compiled with CUDA enabled", NEEDS_GPU),
+    ("Found no NVIDIA driver", NEEDS_GPU),
+    (
+        "embed_dim must be divisible by num_heads",
+        "--encoder-embed-dim does not divide into --encoder-attention-heads, or the decoder's into "
+        "--decoder-attention-heads; give a multiple of the heads",
     ),
-    "'GradScaler' object has no attribute '_backoff_factor'": (
+    (
+        "'GradScaler' object has no attribute '_backoff_factor'",
         "gradients overflowed, and on a CPU fairseq's --amp cannot go on from that; leave it out "
-        "(it computes in float32 there), and give a lower --lr if the run diverges"
+        "(it computes in float32 there), and give a lower --lr if the run diverges",
     ),
-}
-"""Errors of fairseq's and torch's that a user can mend, and what to tell in their place."""
+)
+"""How errors of fairseq's and torch's begin that a user can mend, and what to tell instead."""
 TELL_THEMSELVES = (
     "--finetune-from-model",
     "--replace-unk requires",
+    "--share-all-embeddings ",
     "Size of sample #",
     "Valid paths ",
 )
 """How errors of fairseq's begin that say what to do."""
+MISREAD = (AssertionError, KeyError, ValueError, struct.error)
+"""What fairseq raises of an index that it makes no sense of."""
+NO_CHECKPOINT = "Model file not found: "
 NO_FILE = "@@ "
 """What fairseq takes for the file of a ``--replace-unk`` without one."""
 
@@ -71,18 +86,11 @@ def trace_is_wanted() -> bool:
     return os.environ.get("RESDUAL_TRACE") == "1"
 
 
-def end(program: str, error: Exception) -> NoReturn:
-    """End one of this package's commands with an error's sentence."""
-    if trace_is_wanted():
-        print_exception(type(error), error, error.__traceback__)
-    sys.exit(f"{program}: error: {error}")
-
-
 def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optional[str]:
     """What to tell of an uncaught error that a user can mend; None of any other.
 
     That is a :class:`ResDualError`, also one in whose place fairseq raised another error of its
-    own, and what fairseq's commands raise of missing files, languages and devices.
+    own, and what commands raise of missing or broken files, of languages and of devices.
     """
     mendable = first_mendable(error)
     if mendable is not None:
@@ -91,12 +99,21 @@ def sentence_of(error: BaseException, trace: Optional[TracebackType]) -> Optiona
         return None
     if isinstance(error, FileNotFoundError):
         return absence(error)
+    index = broken_index(trace) if isinstance(error, MISREAD) else None
+    if index is not None:
+        return (
+            f"{index} was cut short, or fairseq-preprocess did not write it; make {index.parent} "
+            "again with fairseq-preprocess, from the start"
+        )
     message = str(error)
+    if message.startswith(NO_CHECKPOINT):
+        path = message[len(NO_CHECKPOINT) :]
+        return f"checkpoint {path} does not exist; give the .pt file that fairseq-train wrote"
     if message.startswith(TELL_THEMSELVES):
         message = message.split(": {'_name'")[0]  # fairseq ends some with all options
         missing = message.endswith("does not exist")
         return f"{message}; give a checkpoint that fairseq-train wrote" if missing else message
-    return TOLD_OTHERWISE.get(message)
+    return next((told for start, told in TOLD_OTHERWISE if message.startswith(start)), None)
 
 
 def first_mendable(error: BaseException) -> Optional[ResDualError]:
@@ -108,9 +125,22 @@ def first_mendable(error: BaseException) -> Optional[ResDualError]:
 
 
 def is_of_a_command(trace: Optional[TracebackType]) -> bool:
-    """Whether one of fairseq's commands was at work, not a program of the user's own."""
-    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(trace))
-    return any(name.split(".")[0] == "fairseq_cli" for name in modules)
+    """Whether a command of fairseq's or this package's was at work, not a program of the user's."""
+    for frame, _ in walk_tb(trace):
+        package = frame.f_globals.get("__name__", "").split(".")[0]
+        if package == "fairseq_cli" or (package, frame.f_code.co_name) == (__package__, "main"):
+            return True
+    return False
+
+
+def broken_index(trace: Optional[TracebackType]) -> Optional[Path]:
+    """The file of a data-bin that fairseq was opening, if that is where an error was raised."""
+    names = [
+        frame.f_locals["path"]
+        for frame, _ in walk_tb(trace)
+        if frame.f_globals.get("__name__") == indexed_dataset.__name__ and "path" in frame.f_locals
+    ]
+    return Path(names[-1]) if names else None
 
 
 def absence(error: FileNotFoundError) -> str:
@@ -135,12 +165,13 @@ def absence(error: FileNotFoundError) -> str:
     if path.name == "dict.txt" and any(path.parent.glob("dict.*.txt")):
         return (
             f"{path} does not exist, where a language model (--lm-path, --task language_modeling) "
-            "reads its words; copy the dictionary of its language there"
+            "reads its words; copy the dictionary of its language there, or make a data-bin of one "
+            "language with fairseq-preprocess --only-source"
         )
     if path.name.startswith("dict.") and path.parent.is_dir():
         return (
-            f"{path} does not exist, so {path.parent} is no finished data-bin; make it with "
-            f"fairseq-preprocess --destdir {path.parent}"
+            f"{path} does not exist, so {path.parent} is no finished data-bin of this language; "
+            f"make it with fairseq-preprocess --destdir {path.parent}"
         )
     if path.name.startswith("dict."):
         path = path.parent

@@ -6,18 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
+from .errors import ResDualError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write a file or folder to, which then takes its place.
 
     Where the block raises, what it wrote is removed and ``path`` stays as it was.
+
+    Raises:
+        ResDualError: it cannot be written.
     """
     unfinished = path.with_name(path.name + ".unfinished")
     remove(unfinished)
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:
+        raise ResDualError(f"{path} cannot be written: {error}; name another place") from error
     finally:
         remove(unfinished)
 

@@ -1,12 +1,10 @@
 """The options that the models add to fairseq's, and which of them cannot hold."""
 
 import difflib
-import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from typing import Any, Mapping, Optional, Sequence, Set, Union
 
-import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer.transformer_config import (
@@ -19,7 +17,6 @@ from omegaconf import DictConfig
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
 from .residual import RESIDUALS
-from .training.data_folders import check_data_folders
 from .training.gradient_log import check_gradient_log
 
 SCALES = (1e-4, 1e3)
@@ -126,7 +123,6 @@ def settle_options(args: Options, sides: Sequence[str] = ("encoder", "decoder"))
     check_values(args)
     check_gradient_log(args)
     check_combinations(args)
-    check_widths(args)
     for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
         keep = getattr(args, name, None)
         if keep and not isinstance(keep, str):  # fairseq parses a list, then expects "0,2"
@@ -149,20 +145,16 @@ def check_values(args: Options) -> None:
             f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}"
         )
     scale = args.residual_scale
-    if scale != "auto" and not (is_number(scale) and SCALES[0] <= float(scale) <= SCALES[1]):
+    if scale != "auto" and not lies_within(scale, *SCALES):
         raise ResDualError(
             f"--residual-scale {scale} cannot scale the dual stream without loss of digits; "
             f"give auto or a number above 0, such as 0.05 ({SCALES[0]:g} to {SCALES[1]:g})"
         )
     alpha = args.residual_alpha
-    if not (is_number(alpha) and 0 <= float(alpha) <= MAX_ALPHA):
+    if not lies_within(alpha, 0, MAX_ALPHA):
         raise ResDualError(
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
             f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
-        )
-    if not isinstance(args.residual_fp32, bool):
-        raise ResDualError(
-            f"--residual-fp32 {args.residual_fp32} is neither on nor off; give true or false"
         )
 
 
@@ -191,66 +183,26 @@ def check_combinations(args: Options) -> None:
             f"{args.residual} norms its stream after every block and has no such sum; leave it out"
         )
     if args.residual != "resdual":
-        if args.residual_scale not in ("auto", 1.0):
-            raise ResDualError(
-                f"--residual-scale scales the dual stream, which --residual {args.residual} does "
-                "not have; leave it out, or give --residual resdual"
-            )
-        if args.residual_alpha != 1.0:
-            raise ResDualError(
-                f"--residual-alpha weights one of two streams, but --residual {args.residual} has "
-                "one; leave it out, or give --residual resdual"
-            )
+        for name, without_effect in (("scale", ("auto", 1.0)), ("alpha", (1.0,))):
+            if getattr(args, f"residual_{name}") not in without_effect:
+                raise ResDualError(
+                    f"--residual-{name} is about two streams, but --residual {args.residual} has "
+                    "one; leave it out, or give --residual resdual"
+                )
 
 
-def check_widths(args: Options) -> None:
-    """Raise on widths that do not divide or do not agree."""
-    widths = {side: getattr(args, f"{side}_embed_dim", None) for side in ("encoder", "decoder")}
-    for side, width in widths.items():
-        heads = getattr(args, f"{side}_attention_heads", None)
-        if width and heads and width % heads:
-            raise ResDualError(
-                f"--{side}-embed-dim {width} does not divide into --{side}-attention-heads {heads};"
-                " give a multiple of the heads"
-            )
-    if getattr(args, "share_all_embeddings", False) and widths["encoder"] != widths["decoder"]:
-        raise ResDualError(
-            f"--share-all-embeddings wants one width, but --encoder-embed-dim is "
-            f"{widths['encoder']} and --decoder-embed-dim {widths['decoder']}; make them equal, or "
-            "give --share-decoder-input-output-embed in its place"
-        )
-
-
-def check_command_line(
-    args: Options, model: str = "resdual_transformer", known: Optional[Set[str]] = None
-) -> None:
+def check_command_line(args: Options, model: str, known: Set[str]) -> None:
     """Raise on what is wrong before anything is loaded; let ``--bf16`` mean no TPU.
 
     Args:
         args: fairseq's namespace of a whole command line, or the ``model`` part of a hydra config.
         model: whose options they are, as the user calls it.
-        known: names of all options that it has; by default those of the encoder-decoder.
+        known: names of all options that it has.
     """
     if isinstance(args, Namespace):
-        if not hasattr(args, "_name"):  # set once fairseq builds models, maybe elsewhere
-            let_bf16_run_anywhere(args)
-            check_precision(args)
-            check_data_folders(args)
+        let_bf16_run_anywhere(args)
     elif is_own_preset(getattr(args, "_name", None)):
-        check_config_keys(args, model, known_config_keys() if known is None else known)
-
-
-def check_precision(args: Namespace) -> None:
-    """Raise on ``--fp16`` where fairseq's way to it, flat copies of the weights, needs a GPU."""
-    flat = getattr(args, "fp16", False) and not (
-        getattr(args, "memory_efficient_fp16", False)
-        or getattr(args, "fp16_no_flatten_grads", False)
-    )
-    if flat and (getattr(args, "cpu", False) or not torch.cuda.is_available()):
-        raise ResDualError(
-            "--fp16 needs a GPU, where fairseq keeps flat copies of the weights; on a CPU give "
-            "--bf16 in its place"
-        )
+        check_config_keys(args, model, known)
 
 
 def is_own_preset(name: Optional[str]) -> bool:
@@ -282,8 +234,8 @@ def known_config_keys() -> Set[str]:
     return OWN_KEYS | {name for name in flat | parts if "__" not in name}
 
 
-def is_number(value: Any) -> bool:
+def lies_within(value: Any, low: float, high: float) -> bool:
     try:
-        return not math.isnan(float(value))
+        return low <= float(value) <= high
     except (TypeError, ValueError):
         return False

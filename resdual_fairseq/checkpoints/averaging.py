@@ -7,20 +7,23 @@ same options, loads with torch's protection on, and knows which metrics are best
 import argparse
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from ..errors import ResDualError, end
+from ..errors import ResDualError
 from ..files import replacing
-from .contents import SAME_FOR_LIFE, model_options
+from .contents import difference, model_options
 from .int8 import is_encoded
 from .loading import load_whole_checkpoint, without_weights
 
-EPOCH = re.compile(r"checkpoint(\d+)\.pt")
-UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
-BEST = re.compile(r"checkpoint\.best_.+_(-?\d+\.?\d*)\.pt")
-"""What fairseq-train calls its checkpoints, with the number that orders them."""
+EPOCHS, UPDATES, BEST = "num_epoch_checkpoints", "num_update_checkpoints", "num_best_checkpoints"
+NAMES = {
+    EPOCHS: re.compile(r"checkpoint(\d+)\.pt"),
+    UPDATES: re.compile(r"checkpoint_\d+_(\d+)\.pt"),
+    BEST: re.compile(r"checkpoint\.best_.+_(-?\d+\.?\d*)\.pt"),
+}
+"""What fairseq-train calls the checkpoints of each option, with the number that orders them."""
 
 
 def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
@@ -39,7 +42,12 @@ def average_checkpoints(paths: Sequence[Path]) -> Dict[str, Any]:
     total = {name: weight.double() for name, weight in first["model"].items()}
     for path in paths[1:]:
         state = load_of_floats(path)
-        check_equations(paths[0], first, path, state)
+        differs = difference(model_options(state), model_options(first))
+        if differs is not None:
+            raise ResDualError(
+                f"{path} was trained with {differs[0]}, and {paths[0]} with {differs[1]}; average "
+                "checkpoints of one run only"
+            )
         weights = state["model"]
         if shapes(weights) != shapes(total):
             raise ResDualError(
@@ -65,80 +73,8 @@ def load_of_floats(path: Path) -> Dict[str, Any]:
     return state
 
 
-def check_equations(
-    one: Path, state: Dict[str, Any], other: Path, other_state: Dict[str, Any]
-) -> None:
-    """Raise where the same weights mean another model."""
-    for name, default in SAME_FOR_LIFE.items():
-        values = [getattr(model_options(each), name, default) for each in (state, other_state)]
-        if values[0] != values[1]:
-            option = f"--{name.replace('_', '-')}"
-            raise ResDualError(
-                f"{other} was trained with {option} {values[1]}, and {one} with {option} "
-                f"{values[0]}; average checkpoints of one run only"
-            )
-
-
 def shapes(weights: Dict[str, torch.Tensor]) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
-
-
-def last_checkpoints(
-    folder: Path, pattern: "re.Pattern[str]", count: int, bound: Optional[int] = None
-) -> List[Path]:
-    """The last ``count`` checkpoints of a run whose names match, newest first.
-
-    Args:
-        folder: the run's.
-        pattern: of the names.
-        count: how many.
-        bound: the last epoch or update that counts.
-
-    Raises:
-        ResDualError: there are fewer.
-    """
-    if not folder.is_dir():
-        raise ResDualError(f"{folder} is not a folder; give the --save-dir of a run")
-    found = [
-        (number, path)
-        for number, path in numbered(folder.iterdir(), pattern)
-        if bound is None or number <= bound
-    ]
-    if count < 1 or len(found) < count:
-        raise ResDualError(
-            f"{folder} holds {len(found)} such checkpoints and {count} are to be averaged; "
-            "give a number between 1 and that, or train with --keep-last-epochs or "
-            "--save-interval-updates to keep more"
-        )
-    return [path for _, path in sorted(found, reverse=True)[:count]]
-
-
-def best_checkpoints(inputs: Sequence[Path], count: int) -> List[Path]:
-    """The ``count`` checkpoints of the best values among those that --keep-best-checkpoints kept.
-
-    Args:
-        inputs: files, or the folder of a run.
-        count: how many, at most.
-
-    Raises:
-        ResDualError: a file, or every file of the folder, has another name.
-    """
-    files = list(inputs[0].iterdir() if len(inputs) == 1 and inputs[0].is_dir() else inputs)
-    found = numbered(files, BEST)
-    if not found or (len(found) < len(files) and files == list(inputs)):
-        raise ResDualError(
-            "--num-best-checkpoints picks among files named checkpoint.best_METRIC_VALUE.pt; train "
-            "with --keep-best-checkpoints, and give these files or their folder"
-        )
-    cfg = without_weights(found[0][1]).get("cfg") or {}
-    largest = bool((cfg.get("checkpoint") or {}).get("maximize_best_checkpoint_metric"))
-    return [path for _, path in sorted(found, reverse=largest)[:count]]
-
-
-def numbered(paths: Iterable[Path], pattern: "re.Pattern[str]") -> List[Tuple[float, Path]]:
-    """The files whose names match, each with the number in its name."""
-    matches = [(pattern.fullmatch(path.name), path) for path in paths]
-    return [(float(match.group(1)), path) for match, path in matches if match]
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -183,29 +119,51 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
 
 
 def chosen_paths(args: argparse.Namespace) -> List[Path]:
-    """The files that a command line names."""
-    bound = args.checkpoint_upper_bound
-    if args.num_epoch_checkpoints is None and args.num_update_checkpoints is None:
-        if bound is not None:
-            raise ResDualError(
-                "--checkpoint-upper-bound goes with --num-epoch-checkpoints or "
-                "--num-update-checkpoints; give one of them"
-            )
-        best = args.num_best_checkpoints
-        return best_checkpoints(args.inputs, best) if best and best > 0 else list(args.inputs)
-    if len(args.inputs) != 1:
-        raise ResDualError("give --inputs one folder with a --num option, or several files without")
-    if args.num_epoch_checkpoints is not None:
-        return last_checkpoints(args.inputs[0], EPOCH, args.num_epoch_checkpoints, bound)
-    return last_checkpoints(args.inputs[0], UPDATE, args.num_update_checkpoints, bound)
+    """The files that a command line names, the newest or best first where it names a number.
 
-
-def keep_inputs(inputs: Sequence[Path], output: Path) -> None:
-    """Raise where a command would write over a checkpoint that it reads."""
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+    Raises:
+        ResDualError: a run has fewer, or ``--checkpoint-upper-bound`` bounds nothing.
+    """
+    kind = next((kind for kind in NAMES if getattr(args, kind) is not None), None)
+    if args.checkpoint_upper_bound is not None and kind not in (EPOCHS, UPDATES):
         raise ResDualError(
-            f"{output} is read by this command and would be lost; give another --output"
+            "--checkpoint-upper-bound goes with --num-epoch-checkpoints or "
+            "--num-update-checkpoints; give one of them"
         )
+    if kind is None:
+        return list(args.inputs)
+    found = numbered(args.inputs, kind, args.checkpoint_upper_bound)
+    count = getattr(args, kind)
+    if count < 1 or len(found) < (1 if kind == BEST else count):
+        raise ResDualError(
+            f"{args.inputs[0]} holds {len(found)} such checkpoints and {count} are to be averaged; "
+            "give a number between 1 and that, or train with --keep-last-epochs, "
+            "--save-interval-updates or --keep-best-checkpoints to keep more"
+        )
+    return [path for _, path in sorted(found, reverse=largest_first(kind, found[0][1]))[:count]]
+
+
+def numbered(inputs: Sequence[Path], kind: str, bound: Optional[int]) -> List[Tuple[float, Path]]:
+    """The files of one kind, up to a bound, in a run's folder or a list; each with its number."""
+    folder = len(inputs) == 1 and inputs[0].is_dir()
+    matches = [
+        (NAMES[kind].fullmatch(path.name), path)
+        for path in (inputs[0].iterdir() if folder else inputs)
+    ]
+    numbers = [(float(match.group(1)), path) for match, path in matches if match]
+    if not folder and len(numbers) < len(inputs):
+        raise ResDualError(
+            f"--{kind.replace('_', '-')} picks among files of the names that fairseq-train gives "
+            "them; give these, or the --save-dir of a run"
+        )
+    return [(number, path) for number, path in numbers if bound is None or number <= bound]
+
+
+def largest_first(kind: str, checkpoint: Path) -> bool:
+    """Whether a larger number is a later checkpoint, or a better one by the run's own metric."""
+    cfg = without_weights(checkpoint).get("cfg") or {}
+    metric = (cfg.get("checkpoint") or {}).get("maximize_best_checkpoint_metric")
+    return kind != BEST or bool(metric)
 
 
 def write_whole(state: Dict[str, Any], output: Path) -> None:
@@ -217,23 +175,14 @@ def write_whole(state: Dict[str, Any], output: Path) -> None:
     try:
         with replacing(output) as unfinished:
             torch.save(state, unfinished)
-    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's
-        raise ResDualError(f"{output} cannot be written: {error}; give another --output") from error
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise ResDualError(f"{output} cannot be written: {error}; name another place") from error
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
-    try:
-        paths = chosen_paths(args)
-        keep_inputs(paths, args.output)
-        print("averaging " + ", ".join(str(path) for path in paths))
-        state = average_checkpoints(paths)
-        write_whole(state, args.output)
-    except (ResDualError, OSError) as error:
-        end("resdual-average-checkpoints", error)
+    paths = chosen_paths(args)
+    print("averaging " + ", ".join(str(path) for path in paths))
+    write_whole(average_checkpoints(paths), args.output)
     print(f"wrote {args.output}")
-
-
-if __name__ == "__main__":
-    main()

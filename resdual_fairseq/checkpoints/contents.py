@@ -3,15 +3,15 @@
 import argparse
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModel
+from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.utils import import_user_module
 
 from ..errors import ResDualError
 
-SAME_FOR_LIFE = {"residual": "resdual", "residual_alpha": 1.0}
-"""Options that decide what the weights mean, with their defaults."""
 UNKNOWN = "model of unknown options"
 
 
@@ -27,10 +27,57 @@ def model_options(state: Mapping[str, Any]) -> Namespace:
     return Namespace(**(vars(options) if isinstance(options, Namespace) else dict(options or {})))
 
 
-def name_of_model(state: Mapping[str, Any]) -> str:
+def name_of_model(options: Namespace) -> str:
     """The preset or model that ``--arch`` named."""
-    options = model_options(state)
     return str(getattr(options, "_name", None) or getattr(options, "arch", None) or UNKNOWN)
+
+
+def registered(options: Namespace) -> Optional[type]:
+    """The class of a model with these options, where it has been imported."""
+    name = name_of_model(options)
+    return ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+
+
+def kept_options(options: Namespace) -> Dict[str, Any]:
+    """What decides what a model's weights mean and which of them are one; nothing where unknown.
+
+    Args:
+        options: a model's, of this package or of fairseq's ``transformer``, whose kind of residual
+            connections is where its norms stand.
+    """
+    kind = getattr(options, "residual", None)
+    if kind is None:
+        if not issubclass(
+            registered(options) or object, (TransformerModel, TransformerLanguageModel)
+        ):
+            return {}
+        names = [f"{side}_normalize_before" for side in ("encoder", "decoder")]
+        norms = {bool(getattr(options, name)) for name in names if hasattr(options, name)}
+        kind = "pre" if norms == {True} else "post"
+    shares_all = bool(getattr(options, "share_all_embeddings", False))
+    shares_two = bool(getattr(options, "share_decoder_input_output_embed", False))
+    return {
+        "residual": kind,
+        "residual_alpha": getattr(options, "residual_alpha", 1.0),
+        "share_all_embeddings": shares_all,
+        "share_decoder_input_output_embed": shares_all or shares_two,
+    }
+
+
+def difference(one: Namespace, other: Namespace) -> Optional[Tuple[str, str]]:
+    """The first of :func:`kept_options` that two models do not share, as each would give it."""
+    wanted = kept_options(other)
+    for name, value in kept_options(one).items():
+        if wanted and value != wanted[name]:
+            return as_given(name, value), as_given(name, wanted[name])
+    return None
+
+
+def as_given(name: str, value: object) -> str:
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return option if value else f"no {option}"
+    return f"{option} {value}"
 
 
 def class_of_model(path: Path, state: Mapping[str, Any], kind: type, wanted: str) -> type:
@@ -45,8 +92,8 @@ def class_of_model(path: Path, state: Mapping[str, Any], kind: type, wanted: str
     Raises:
         ResDualError: naming the model and the remedy.
     """
-    name = name_of_model(state)
-    found = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    options = model_options(state)
+    found, name = registered(options), name_of_model(options)
     if found is None or not issubclass(found, kind):
         own = f" (or the --user-dir that has {name})" if found is None and name != UNKNOWN else ""
         raise ResDualError(f"{path} holds a {name}; give a checkpoint of {wanted}{own}")

@@ -12,8 +12,6 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ResDualError
-
 QWEIGHT, SCALES = ".codes", ".scales"
 """How the names of a matrix's two parts end in a checkpoint."""
 
@@ -57,37 +55,15 @@ def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def decoded_state(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """The state dict that :func:`encoded_state` came from, rounded.
-
-    Raises:
-        ResDualError: qweight and scales do not belong together.
-    """
+    """The state dict that :func:`encoded_state` came from, rounded."""
     weights: Dict[str, Tensor] = {}
     for name, value in state.items():
-        if name.endswith((QWEIGHT, SCALES)):
-            matrix = name.rpartition(".")[0]
-            qweight, scales = state.get(matrix + QWEIGHT), state.get(matrix + SCALES)
-            if not belong_together(qweight, scales):
-                raise ResDualError(
-                    f"{matrix} has no weights of 8 bits with a scale for each row; the checkpoint "
-                    "is damaged: make it anew with resdual-quantize"
-                )
-            if name.endswith(QWEIGHT):
-                weights[matrix] = decoded(value, state[matrix + SCALES])
-        else:
+        if name.endswith(QWEIGHT):
+            matrix = name[: -len(QWEIGHT)]
+            weights[matrix] = decoded(value, state[matrix + SCALES])
+        elif not name.endswith(SCALES):
             weights[name] = value
     return weights
-
-
-def belong_together(qweight: object, scales: object) -> bool:
-    return (
-        isinstance(qweight, Tensor)
-        and isinstance(scales, Tensor)
-        and qweight.dtype == torch.int8
-        and qweight.dim() == 2
-        and scales.is_floating_point()
-        and scales.shape == qweight.shape[:1]
-    )
 
 
 class Int8StateDictMixin(nn.Module):

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy
 import torch
@@ -53,38 +53,14 @@ def trust_checkpoint_options() -> None:
 
 
 def explain_broken_checkpoints() -> None:
-    """Turn errors on missing, truncated or hostile checkpoints into sentences.
+    """Turn errors on truncated or hostile checkpoints into sentences.
 
-    fairseq's commands all load through these two functions of ``checkpoint_utils``; what they load,
-    and how, is not changed.
+    fairseq's commands all load through this function of ``checkpoint_utils``; what they load, and
+    how, is not changed.
     """
-    for name, explain in (
-        ("load_checkpoint_to_cpu", with_explained_errors),
-        ("load_model_ensemble_and_task", with_explained_absence),
-    ):
-        load = getattr(checkpoint_utils, name)
-        if not hasattr(load, "__wrapped__"):
-            setattr(checkpoint_utils, name, explain(load))
-
-
-def with_explained_absence(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap fairseq's loading of several models; its first argument is their paths."""
-
-    @functools.wraps(load)
-    def explained(filenames: Sequence[str], *args: object, **kwargs: object) -> Any:
-        try:
-            return load(filenames, *args, **kwargs)
-        except OSError as error:
-            missing = str(error).startswith("Model file not found")
-            for path in filenames if missing or isinstance(error, IsADirectoryError) else ():
-                if not Path(path).is_file():
-                    what = "is a folder" if Path(path).is_dir() else "does not exist"
-                    raise ResDualError(
-                        f"checkpoint {path} {what}; give the .pt file that fairseq-train wrote"
-                    ) from error
-            raise
-
-    return explained
+    load = checkpoint_utils.load_checkpoint_to_cpu
+    if not hasattr(load, "__wrapped__"):
+        checkpoint_utils.load_checkpoint_to_cpu = with_explained_errors(load)
 
 
 def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,6 +70,11 @@ def with_explained_errors(load: Callable[..., Any]) -> Callable[..., Any]:
     def explained(path: str, *args: object, **kwargs: object) -> Any:
         try:
             return load(path, *args, **kwargs)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            what = "is a folder" if Path(path).is_dir() else "does not exist"
+            raise ResDualError(
+                f"checkpoint {path} {what}; give the .pt file that fairseq-train wrote"
+            ) from error
         except Exception as error:
             fault = fault_of_file(path)
             if fault is None:
@@ -124,15 +105,9 @@ def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
     Raises:
         ResDualError: the file is missing, truncated, hostile, or no checkpoint of fairseq's.
     """
-    if not path.is_file():
-        what = "is a folder; give a .pt file in it" if path.is_dir() else "does not exist"
-        raise ResDualError(f"checkpoint {path} {what}")
-
     state = with_explained_errors(torch.load)(str(path), map_location="cpu")
     if not isinstance(state, dict) or "model" not in state:
-        raise ResDualError(
-            f"{path} holds no model weights; give a checkpoint that fairseq-train wrote"
-        )
+        raise refusal(str(path), "no model in it")
     return state
 
 

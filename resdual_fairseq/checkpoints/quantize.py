@@ -4,12 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from torch import Tensor
-
-from ..errors import ResDualError, end
-from .averaging import keep_inputs, write_whole
+from ..errors import ResDualError
+from .averaging import write_whole
 from .contents import add_user_dir, class_of_model, import_user_dir
-from .int8 import SCALES, Int8StateDictMixin, encoded_state, is_encoded
+from .int8 import Int8StateDictMixin, encoded_state, is_encoded
 from .loading import load_whole_checkpoint
 
 
@@ -31,16 +29,6 @@ def quantized_checkpoint(path: Path) -> Dict[str, Any]:
     return state
 
 
-def megabytes_of_floats(weights: Dict[str, Tensor]) -> float:
-    """What an encoded state dict takes in 32 bits, shared weights once."""
-    sizes = {
-        weight.data_ptr(): weight.numel()
-        for name, weight in weights.items()
-        if not name.endswith(SCALES)
-    }
-    return 4e-6 * sum(sizes.values())
-
-
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="resdual-quantize",
@@ -57,19 +45,7 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
-    try:
-        import_user_dir(args.user_dir)
-        keep_inputs([args.checkpoint], args.output)
-        state = quantized_checkpoint(args.checkpoint)
-        write_whole(state, args.output)
-    except (ResDualError, OSError) as error:
-        end("resdual-quantize", error)
+    import_user_dir(args.user_dir)
+    write_whole(quantized_checkpoint(args.checkpoint), args.output)
     before, after = (path.stat().st_size / 1e6 for path in (args.checkpoint, args.output))
-    print(
-        f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB, of which "
-        f"{megabytes_of_floats(state['model']):.1f} MB are weights)"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    print(f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB)")

@@ -17,14 +17,11 @@ from fairseq.trainer import Trainer
 
 from ..errors import ResDualError
 from ..files import replacing
-from ..residual import RESIDUALS
-from .contents import SAME_FOR_LIFE, model_options
+from .contents import difference, model_options
 from .loading import BrokenCheckpointError, without_weights
 
 logger = logging.getLogger(__name__)
 
-SHARED = ("share_all_embeddings", "share_decoder_input_output_embed")
-"""Options that decide which weights are one, the wider first."""
 LAST = "checkpoint_last.pt"
 OTHERS = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)\.pt")
 """The other files that fairseq-train writes into a run's folder."""
@@ -103,54 +100,13 @@ def check_resumed(checkpoint: Path, options: Namespace) -> None:
     Raises:
         ResDualError: naming the file, what differs and the remedy.
     """
-    now, before = model_options({"args": options}), model_options(without_weights(checkpoint))
-    if not hasattr(now, "residual"):
-        return  # the plugin is loaded, and trains a model of another
-    check_host(checkpoint, before, now)
-    if hasattr(before, "residual"):
-        check_values(checkpoint, before, now)
-        check_sharing(checkpoint, before, now)
-
-
-def check_host(checkpoint: Path, before: Namespace, now: Namespace) -> None:
-    """Raise on a checkpoint of fairseq's own model, where its equations are not those asked for."""
-    name = str(getattr(before, "_name", None) or getattr(before, "arch", ""))
-    if not name.startswith("transformer") or hasattr(before, "residual"):
-        return
-    sides = ("decoder",) if name.startswith("transformer_lm") else ("encoder", "decoder")
-    norms = {bool(getattr(before, f"{side}_normalize_before", False)) for side in sides}
-    if now.residual == "resdual" or norms != {RESIDUALS[now.residual].norms_blocks_input}:
+    differs = difference(
+        model_options(without_weights(checkpoint)), model_options({"args": options})
+    )
+    if differs is not None:
+        was, wanted = differs
         raise ResDualError(
-            f"{checkpoint} was trained by fairseq's {name}; give another --save-dir, with "
-            f"--finetune-from-model {checkpoint} to start from its weights"
+            f"{checkpoint} was trained with {was}, and this command says {wanted}; give {was} to "
+            "go on with that run, or another --save-dir for a new one (--finetune-from-model "
+            f"{checkpoint} starts it from the weights, where they fit)"
         )
-
-
-def check_values(checkpoint: Path, before: Namespace, now: Namespace) -> None:
-    """Raise where a residual option differs from the one that the run began with."""
-    for name, default in SAME_FOR_LIFE.items():
-        was, wanted = getattr(before, name, default), getattr(now, name, default)
-        if was != wanted:
-            option = f"--{name.replace('_', '-')}"
-            # Post-LN has no place for the closing norms of the other kinds.
-            start = f", with --finetune-from-model {checkpoint} to start from its weights"
-            raise ResDualError(
-                f"{checkpoint} was trained with {option} {was}, and this command says {wanted}; "
-                f"give {option} {was} to go on with that run, or another --save-dir for a new one"
-                f"{'' if wanted == 'post' else start}"
-            )
-
-
-def check_sharing(checkpoint: Path, before: Namespace, now: Namespace) -> None:
-    """Raise where other weights are shared than in the run that goes on."""
-    for name in SHARED:
-        was, is_now = (bool(getattr(options, name, False)) for options in (before, now))
-        if was != is_now:
-            option = f"--{name.replace('_', '-')}"
-            raise ResDualError(
-                f"{checkpoint} was trained {'with' if was else 'without'} {option}; "
-                f"{'give it' if was else 'leave it out'} to go on with that run, or give another "
-                "--save-dir for a new one"
-            )
-        if was:
-            return  # fairseq sets the narrower one itself

@@ -7,7 +7,6 @@ from fairseq.checkpoint_utils import prune_state_dict
 from torch import Tensor, nn
 
 from ..errors import ResDualError
-from .int8 import decoded_state
 
 
 class ArchitectureError(ResDualError, RuntimeError):
@@ -29,7 +28,7 @@ class ExplainedMisfit(nn.Module):
         try:
             return super().load_state_dict(state_dict, *args, **options)
         except RuntimeError as error:
-            weights = prune_state_dict(decoded_state(state_dict), Namespace(**vars(keep)))
+            weights = prune_state_dict(state_dict, Namespace(**vars(keep)))
             raise explain_misfit(self, weights, keep, error) from error
 
 
@@ -82,8 +81,8 @@ def explain_misfit(
             "\"{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '0,1'}\""
         )
     return ArchitectureError(
-        f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the model's "
-        "options as they were in its training, or another checkpoint (in a new training: another "
+        f"the checkpoint is of another architecture: it {'; it '.join(found)}; give the "
+        "options and the data of its training, or another checkpoint (in a new training: another "
         "--save-dir)"
     )
 

@@ -28,10 +28,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import torch
 from fairseq import utils
-from fairseq.modules import FairseqDropout, SinusoidalPositionalEmbedding
+from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
-from ..model.blocks import PARTS, STACKS, blocks_of
+from ..model.blocks import STACKS, Block, blocks_of_layer
 from ..residual import Residual
 
 POINT, BOX, BALL, CLOSING_BALL = range(4)
@@ -40,21 +40,15 @@ CHUNK = 1000
 
 
 class BlockBound(NamedTuple):
-    """What no number in block k's output can exceed.
+    """What no number in a block's output can exceed.
 
     Attributes:
-        stack: ``encoder`` or ``decoder``.
-        k: which block.
-        layer: its layer, from 0.
-        part: self_attn, cross_attn or ffn.
+        block: which one.
         output: bound of the magnitudes in f_k.
         stream: bound of those in the stream after it: d where there is one, x elsewhere.
     """
 
-    stack: str
-    k: int
-    layer: int
-    part: str
+    block: Block
     output: float
     stream: float
 
@@ -63,18 +57,11 @@ class BlockBound(NamedTuple):
 def block_bounds(model: nn.Module) -> List[BlockBound]:
     """Bounds for every block, encoder (if there is one) first, with the weights as they are.
 
-    They hold for any input, and with dropout where the model is in training mode (with all layers:
-    LayerDrop and quantization noise are not counted). Where a weight is NaN or Inf nothing is
-    bounded: all are infinite.
+    They hold for any input, without dropout.
 
     Args:
-        model: a model of this package.
+        model: a model of this package, with finite weights.
     """
-    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        return [
-            BlockBound(block.stack, block.k, block.layer, block.part, math.inf, math.inf)
-            for block in blocks_of(model)
-        ]
     bounds: List[BlockBound] = []
     memory: Optional[Tensor] = None
     for stack in STACKS:
@@ -97,21 +84,14 @@ def bound_stack(
     around_stack = on_reaches(module.layer_norm, CLOSING_BALL)
     x, d = around_stack.init_streams(embeddings(module))
     for index, layer in enumerate(module.layers.children()):
-        for part, (name, _) in PARTS.items():
-            if getattr(layer, name, None) is None:
-                continue
-            connection = on_reaches(getattr(layer, name), BALL)
-            output = OUTPUTS[part](layer, connection.block_input(x, d), memory)
-            output = output * gain(layer.dropout_module)
-            if part == "ffn" and getattr(layer, "w_resid", None) is not None:
+        for block in blocks_of_layer(layer, stack, index):
+            connection = on_reaches(block.connection, BALL)
+            output = OUTPUTS[block.part](layer, connection.block_input(x, d), memory)
+            if block.part == "ffn" and getattr(layer, "w_resid", None) is not None:
                 x = scaled(x, layer.w_resid)
             x, d = connection.add_output(x, d, reach_of(BOX, output))
             stream = largest(x if d is None else d)
-            bounds.append(
-                BlockBound(
-                    stack, connection.k, index, part, output.max().item(), stream.max().item()
-                )
-            )
+            bounds.append(BlockBound(block, output.max().item(), stream.max().item()))
     return around_stack.stack_output(x, d)
 
 
@@ -150,17 +130,11 @@ def scaled(reach: Tensor, weight: Tensor) -> Tensor:
 
 
 def around_zero(reach: Tensor) -> Tensor:
-    """The reach with any channels at 0, where padding and dropout put them."""
+    """The reach with any channels at 0, where padding puts them."""
     reach = reach.clone()
     reach[BOX] += reach[POINT].abs()
     reach[POINT] = 0
     return reach
-
-
-def gain(dropout: FairseqDropout) -> float:
-    """What a dropout multiplies by at most, in the mode that it is in."""
-    active = dropout.training or dropout.apply_during_inference
-    return 1 / (1 - dropout.p) if active else 1.0
 
 
 def exact(weight: Tensor) -> Tensor:
@@ -202,7 +176,7 @@ def embeddings(module: nn.Module) -> Tensor:
     width = module.layer_norm.normalized_shape[0]
     ball = reach_of(BALL, torch.full((width,), radius, dtype=torch.float64))
     reach = ball if norm is None else norm_reach(norm)
-    return gain(module.dropout_module) * around_zero(reach)
+    return around_zero(reach)
 
 
 def word_norm(module: nn.Module, words: Tensor) -> float:
@@ -249,7 +223,7 @@ def attention(module: nn.Module, seen: List[Tensor]) -> Tensor:
     for columns in torch.arange(module.embed_dim).split(module.head_dim):
         weight, bias = out[:, columns] @ values[columns], out[:, columns] @ biases[columns]
         total += torch.stack([row_bounds(weight, bias, reach) for reach in seen]).amax(dim=0)
-    return gain(module.dropout_module) * total + exact(module.out_proj.bias).abs()
+    return total + exact(module.out_proj.bias).abs()
 
 
 def feed_forward(layer: nn.Module, reach: Tensor, memory: Optional[Tensor]) -> Tensor:
@@ -258,11 +232,10 @@ def feed_forward(layer: nn.Module, reach: Tensor, memory: Optional[Tensor]) -> T
     if getattr(layer, "ffn_layernorm", None) is not None:
         return row_bounds(*second, norm_reach(layer.ffn_layernorm))
     power = 2 if layer.activation_fn is utils.relu_squared else 1
-    factor = gain(layer.activation_dropout_module)
     units, whole = row_bounds(*first, reach) ** power, norm_bound(*first, reach) ** power
     weight, bias = second
     one_by_one, together = weight.abs() @ units, weight.norm(dim=1) * whole
-    return factor * torch.minimum(one_by_one, together) + bias.abs()
+    return torch.minimum(one_by_one, together) + bias.abs()
 
 
 OUTPUTS: Dict[str, Callable[[Any, Tensor, Optional[Tensor]], Tensor]] = {

@@ -6,22 +6,15 @@ which computes the same (tests/equivalence).
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from fairseq import checkpoint_utils
 from fairseq.models.transformer import TransformerModel
 from fairseq.tasks import FairseqTask
 
 from ..checkpoints import contents
-from ..checkpoints.loading import load_whole_checkpoint
 from ..errors import ResDualError
-from ..options import set_defaults
 from ..transformer import MODEL, ResDualTransformerModel
-
-EMBEDDINGS = {
-    "source": ("source_dictionary", "encoder.embed_tokens.weight"),
-    "target": ("target_dictionary", "decoder.embed_tokens.weight"),
-}
 
 
 def model_options(path: Path, state: Dict[str, Any]) -> Namespace:
@@ -33,35 +26,17 @@ def model_options(path: Path, state: Dict[str, Any]) -> Namespace:
     wanted = f"{MODEL} or of fairseq's transformer"
     kind = contents.class_of_model(path, state, TransformerModel, wanted)
     args = contents.model_options(state)
-    if issubclass(kind, ResDualTransformerModel):
-        args.arch = args._name = contents.name_of_model(state)
-    else:
-        args.arch = args._name = MODEL
-        args.residual = residual_of_host(path, args)
-    set_defaults(args, residual="resdual")
+    args.residual = contents.kept_options(args)["residual"]
+    own = issubclass(kind, ResDualTransformerModel)
+    args.arch = args._name = contents.name_of_model(args) if own else MODEL
     args.log_block_gradients = 0
-    for name in ("checkpoint_activations", "offload_activations"):
-        setattr(args, name, False)
-    for name in ("encoder_layerdrop", "decoder_layerdrop"):
-        setattr(args, name, 0.0)
+    args.checkpoint_activations = args.offload_activations = False
+    args.encoder_layerdrop = args.decoder_layerdrop = 0.0
     return args
 
 
-def residual_of_host(path: Path, args: Namespace) -> str:
-    """Post-LN or Pre-LN, by fairseq's options."""
-    sides = {
-        bool(getattr(args, f"{side}_normalize_before", False)) for side in ("encoder", "decoder")
-    }
-    if len(sides) > 1:
-        raise ResDualError(
-            f"checkpoint {path} is Pre-LN on one side and Post-LN on the other; give one that is "
-            "the same on both"
-        )
-    return "pre" if sides.pop() else "post"
-
-
-def load(path: Path, task: FairseqTask, device: str = "cpu") -> Tuple[Any, str]:
-    """A checkpoint's model, and the kind of its residual connections.
+def load(path: Path, task: FairseqTask, device: str = "cpu") -> Any:
+    """A checkpoint's model.
 
     Args:
         path: written by fairseq-train.
@@ -72,27 +47,14 @@ def load(path: Path, task: FairseqTask, device: str = "cpu") -> Tuple[Any, str]:
         ResDualError: the file is missing, broken or hostile, of another kind of model, or of
             other dictionaries than the data's, or of weights that are no numbers.
     """
-    load_whole_checkpoint(path)  # says what is wrong with the file
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     args = model_options(path, state)
-    check_dictionaries(path, state["model"], task)
     check_numbers(path, state["model"])
     state = {**state, "args": None, "task_state": {}, "cfg": Namespace(model=args)}
     models, _, _ = checkpoint_utils.load_model_ensemble_and_task(
         [str(path)], task=task, state=state
     )
-    return models[0].float().to(device), args.residual
-
-
-def check_dictionaries(path: Path, weights: Dict[str, Any], task: FairseqTask) -> None:
-    """Raise where a checkpoint knows more or fewer words than the data's dictionary."""
-    for side, (name, table) in EMBEDDINGS.items():
-        words = len(getattr(task, name))
-        if table in weights and len(weights[table]) != words:
-            raise ResDualError(
-                f"checkpoint {path} knows {len(weights[table])} {side} words, but the data's "
-                f"{side} dictionary has {words}; give the data-bin that it was trained on"
-            )
+    return models[0].float().to(device)
 
 
 def check_numbers(path: Path, weights: Dict[str, Any]) -> None:

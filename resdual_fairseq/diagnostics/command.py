@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.tasks import FairseqTask
 from tqdm import tqdm
 
 from .. import __version__
 from ..checkpoints.contents import add_user_dir, import_user_dir
-from ..errors import ResDualError, end
+from ..compat import require
 from ..files import replacing
 from ..residual import RESIDUALS
-from . import checkpoints, data, memory, untrained
-from .measure import Label, bound_rows, measure
+from . import checkpoints, data, untrained
+from .measure import Label, measure
 from .session import Session
-from .table import COLUMNS, FILE, NOTES, QUANTITIES, Row
+from .table import COLUMNS, FILE, NOTES, QUANTITIES
 
 PROGRAM = "resdual-diagnose"
 PAGE = "claims.txt"
@@ -28,9 +30,9 @@ PAGE = "claims.txt"
 class Job(NamedTuple):
     """One model to measure; ``fingerprint`` changes when it has to be measured again."""
 
-    name: str
+    label: Label
     fingerprint: str
-    run: Callable[[Callable[[], None]], List[Row]]
+    build: Callable[[], Any]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,19 +94,15 @@ def add_common(parser: argparse.ArgumentParser, split: str, paths: bool = False)
         "--max-tokens", type=positive, default=1000, metavar="N", help="tokens a batch (1000)"
     )
     parser.add_argument(
-        "--label-smoothing", type=share, default=0.1, metavar="E", help="of the loss (0.1)"
+        "--label-smoothing", type=float, default=0.1, metavar="E", help="of the loss (0.1)"
     )
     parser.add_argument(
         "--device",
-        type=device,
+        choices=["cpu", "cuda"],
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu or cuda (default: cuda where there is one)",
     )
-
     add_user_dir(parser)
-    parser.add_argument(
-        "--ignore-memory", action="store_true", help="try even what seems not to fit into memory"
-    )
 
 
 def positive(text: str) -> int:
@@ -117,80 +115,22 @@ def positive(text: str) -> int:
 positive.__name__ = "number of 1 or more"
 
 
-def share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1:
-        raise ValueError
-    return number
+def init_jobs(args: argparse.Namespace, task: FairseqTask) -> List[Job]:
+    """The models that do not exist yet; all options are checked before the first is built."""
+    return [
+        Job(label, "", partial(untrained.build, options, label.seed, task, args.device))
+        for label, options in untrained.models(args)
+    ]
 
 
-share.__name__ = "number from 0 to below 1"
-
-
-def device(text: str) -> str:
-    """A device that is there."""
-    try:
-        torch.empty(0, device=text)
-        if torch.device(text).type not in ("cpu", "cuda"):
-            raise RuntimeError(f"{text} cannot compute")
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{text} is no device that torch finds here; leave --device out, or give cpu"
-        ) from error
-    return text
-
-
-def init_jobs(args: argparse.Namespace, task: FairseqTask, batches: List[Any]) -> List[Job]:
-    """The models that do not exist yet; all are checked before the first is built."""
-    sizes = untrained.Sizes(args.arch, args.width, args.ffn, args.heads)
-    jobs, tokens = [], memory.largest(batches)
-    for plan in untrained.plans(args.depths, args.residual, args.seeds):
-        options = untrained.model_options(plan, sizes)
-        if not args.ignore_memory:
-            memory.check_memory(options, task, tokens, args.device)
-        build = partial(untrained.build, plan, sizes, task, args.device)
-        jobs.append(Job(plan.label.model, "", partial(run, build, plan.label, args, task, batches)))
-    return jobs
-
-
-def run(
-    build: Callable[[], Any],
-    label: Label,
-    args: argparse.Namespace,
-    task: FairseqTask,
-    batches: List[Any],
-    done: Callable[[], None],
-) -> List[Row]:
-    criterion = data.build_criterion(task, args.label_smoothing)
-    return measure(build(), criterion, batches, label, done=done)
-
-
-def checkpoint_jobs(args: argparse.Namespace, task: FairseqTask, batches: List[Any]) -> List[Job]:
+def checkpoint_jobs(args: argparse.Namespace, task: FairseqTask) -> List[Job]:
     """The checkpoints; what is wrong with one is told before the first is measured."""
-    names = checkpoints.labels(args.paths)
-    jobs, tokens = [], memory.largest(batches)
-    for path in dict.fromkeys(args.paths):
-        model, _ = checkpoints.load(path, task)
-        if not args.ignore_memory:
-            memory.check_memory(model.args, task, tokens, args.device)
-        run = partial(run_checkpoint, path, names[path], args, task, batches)
-        jobs.append(Job(names[path], checkpoints.fingerprint(path), run))
+    jobs = []
+    for path, name in checkpoints.labels(args.paths).items():
+        label = Label(name, checkpoints.load(path, task).args.residual, 0)
+        build = partial(checkpoints.load, path, task, args.device)
+        jobs.append(Job(label, checkpoints.fingerprint(path), build))
     return jobs
-
-
-def run_checkpoint(
-    path: Path,
-    name: str,
-    args: argparse.Namespace,
-    task: FairseqTask,
-    batches: List[Any],
-    done: Callable[[], None],
-) -> List[Row]:
-    model, residual = checkpoints.load(path, task, args.device)
-    criterion = data.build_criterion(task, args.label_smoothing)
-    label = Label(name, residual, 0)
-    rows = measure(model, criterion, batches, label, ranks=True, done=done)
-    return rows + bound_rows(model, label)
 
 
 def settings(args: argparse.Namespace) -> Dict[str, Any]:
@@ -217,29 +157,30 @@ def work(args: argparse.Namespace, command: str) -> bool:
     """
     task = data.open_task(args.data, args.split, args.source_lang, args.target_lang)
     args.source_lang, args.target_lang = task.cfg.source_lang, task.cfg.target_lang
-    lengths = 1024  # fairseq's default of --max-source-positions and --max-target-positions
-    batches = data.draw_batches(task, args.split, args.max_tokens, args.batches, lengths)
-    make = init_jobs if args.mode == "init" else checkpoint_jobs
-    jobs = make(args, task, batches)
+    jobs = init_jobs(args, task) if args.mode == "init" else checkpoint_jobs(args, task)
+    batches = data.draw_batches(task, args.split, args.max_tokens, args.batches)
     session = Session(args.out, settings(args))
-    missing = [job for job in jobs if not session.has(job.name, job.fingerprint)]
+    missing = [job for job in jobs if not session.has(job.label.model, job.fingerprint)]
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} models are in {args.out} already")
-    finished = measure_all(session, missing, len(batches))
+    criterion = LabelSmoothedCrossEntropyCriterion(task, False, args.label_smoothing)
+    finished = measure_all(session, missing, criterion, batches)
     if session.rows:
         write_results(session, command)
     return finished
 
 
-def measure_all(session: Session, jobs: List[Job], batches: int) -> bool:
+def measure_all(
+    session: Session, jobs: List[Job], criterion: FairseqCriterion, batches: List[Any]
+) -> bool:
     """Measure one model after another, each written when it is done; False when interrupted."""
-    with tqdm(total=len(jobs) * batches, unit="batch", disable=not jobs) as bar:
-        for job in jobs:
-            bar.set_description(job.name)
-            try:
-                session.keep(job.name, job.run(lambda: bar.update() and None), job.fingerprint)
-            except KeyboardInterrupt:
-                return False
+    for job in tqdm(jobs, unit="model", disable=not jobs):
+        try:
+            trained = job.label.seed == 0
+            rows = measure(job.build(), criterion, batches, job.label, trained)
+            session.keep(job.label.model, rows, job.fingerprint)
+        except KeyboardInterrupt:
+            return False
     return True
 
 
@@ -255,17 +196,6 @@ def write_results(session: Session, command: str) -> None:
     print(f"wrote {FILE}, {PAGE} and {len(drawn)} figures to {session.folder}")
 
 
-def check_extras() -> None:
-    """Raise before long work where its result could not be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-        import scipy  # noqa: F401
-    except ImportError as error:
-        raise ResDualError(
-            f"{error.name} is missing; install it with: pip install 'resdual-fairseq[diagnostics]'"
-        ) from error
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -273,14 +203,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     command = f"{PROGRAM} {' '.join(words)}  (resdual_fairseq {__version__})"
     for chatty in ("fairseq", "matplotlib", "PIL"):  # fairseq opens the root logger to everything
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    finished = False
+    require("diagnostics", "matplotlib", "scipy")
+    import_user_dir(args.user_dir)
     try:
-        check_extras()
-        import_user_dir(args.user_dir)
         finished = work(args, command)
-    except (ResDualError, OSError) as error:
-        end(PROGRAM, error)
     except KeyboardInterrupt:
+        finished = False
         print(file=sys.stderr)
     if not finished:
         print("interrupted: the same command goes on from here", file=sys.stderr)

@@ -1,16 +1,14 @@
 """A data-bin's translation task, and the batches that every model is measured on."""
 
-from argparse import Namespace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from fairseq.utils import split_paths
 
 from ..errors import ResDualError
-from ..training.data_folders import check_data_folders, check_split
+
+LONGEST = 1024
+"""fairseq's default of --max-source-positions and --max-target-positions."""
 
 
 def open_task(
@@ -23,17 +21,7 @@ def open_task(
         split: train, valid or test.
         source_lang: None to take the pair that the folder's file names tell, as fairseq does.
         target_lang: the same.
-
-    Raises:
-        ResDualError: the folder, its dictionaries or the split are missing, empty or cut short.
     """
-    args = Namespace(
-        data=data, task="translation", source_lang=source_lang, target_lang=target_lang
-    )
-    check_data_folders(args)
-    check_split([Path(folder) for folder in split_paths(data)], split, args, "name another --split")
-    if (source_lang is None) != (target_lang is None):
-        raise ResDualError("give both --source-lang and --target-lang, or neither")
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.
     cfg = TranslationConfig(
         data=data,
@@ -43,21 +31,13 @@ def open_task(
         dataset_impl=None,
         required_seq_len_multiple=1,
     )
-    try:
-        task = TranslationTask.setup_task(cfg)
-        task.load_dataset(split)
-    except Exception as error:  # fairseq raises bare ones
-        raise ResDualError(
-            f"data folder {data} cannot be opened ({error}); check --source-lang, --target-lang "
-            "and --split"
-        ) from error
-    if len(task.dataset(split)) == 0:
-        raise ResDualError(f"data folder {data} holds no sentence in {split}; name another --split")
+    task = TranslationTask.setup_task(cfg)
+    task.load_dataset(split)
     return task
 
 
 def draw_batches(
-    task: TranslationTask, split: str, max_tokens: int, count: int, max_length: int
+    task: TranslationTask, split: str, max_tokens: int, count: int
 ) -> List[Dict[str, Any]]:
     """The first batches of the shuffled split; the same ones at every call.
 
@@ -66,7 +46,6 @@ def draw_batches(
         split: its name.
         max_tokens: of a batch, counted as fairseq's ``--max-tokens``.
         count: how many batches, at most.
-        max_length: longer sentences are left out.
 
     Raises:
         ResDualError: no sentence is short enough.
@@ -74,7 +53,7 @@ def draw_batches(
     batches = task.get_batch_iterator(
         task.dataset(split),
         max_tokens=max_tokens,
-        max_positions=(min(max_length, max_tokens),) * 2,
+        max_positions=(min(LONGEST, max_tokens),) * 2,
         ignore_invalid_inputs=True,
         required_batch_size_multiple=1,
         seed=1,
@@ -85,8 +64,3 @@ def draw_batches(
             f"no sentence of {split} has {max_tokens} tokens or less; give a larger --max-tokens"
         )
     return drawn
-
-
-def build_criterion(task: TranslationTask, label_smoothing: float) -> Any:
-    """fairseq's label-smoothed cross entropy, summed over tokens."""
-    return LabelSmoothedCrossEntropyCriterion(task, False, label_smoothing)

@@ -1,7 +1,8 @@
 """Figures of the table: one row of panels a depth, encoder and decoder side by side."""
 
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence
 
 import matplotlib
 
@@ -9,7 +10,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..files import replacing
 from .curves import Curve, curves, within
@@ -27,13 +28,6 @@ PARTS = {
     "ffn": ("^", "feed-forward"),
     "end": ("D", "after the last block"),
 }
-
-
-class PlainNumbers(LogFormatterSciNotation):
-    """Labels where a logarithmic axis has them, as 0.3 and not as a power of ten."""
-
-    def __call__(self, x: float, pos: Optional[int] = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 class Theory(NamedTuple):
@@ -134,7 +128,7 @@ def draw(figure: Figure, found: Dict[Curve, List[Point]]) -> Any:
         squeeze=False,
         layout="constrained",
     )
-    colors = color_of(list(found))
+    colors = color_of(found)
     for column, stack in enumerate(stacks):
         for line in range(height):
             axis = axes[line][column]
@@ -169,8 +163,6 @@ def draw_panel(
             axis.plot(*laid_over, color=colors[curve], linestyle="--", linewidth=2.2, alpha=0.8)
     if figure.log:
         axis.set_yscale("log")
-        axis.yaxis.set_major_formatter(PlainNumbers())
-        axis.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if figure.line is not None:
         axis.axhline(figure.line, color="black", linestyle=":", linewidth=1)
@@ -189,36 +181,30 @@ def over_seeds(points: List[Point]) -> "tuple[List[int], List[float], List[float
     return ks, means, [min(by_k[k]) for k in ks], [max(by_k[k]) for k in ks]
 
 
-def color_of(found: List[Curve]) -> Dict[Curve, str]:
-    """One colour a kind; checkpoints of one kind and size get colours of their own."""
-    chosen: Dict[Curve, str] = {}
-    more: Dict[str, str] = {}
+def color_of(found: Collection[Curve]) -> Dict[Curve, str]:
+    """One colour a kind; a further checkpoint of a kind gets one of its own."""
+    chosen: Dict[str, str] = {}
+    more = cycle(MORE_COLORS)
     for curve in found:
-        beside = {c.name for c in chosen if same_panel(c, curve)}
-        rival = any(c.residual == curve.residual and same_panel(c, curve) for c in chosen)
-        if curve.name in more:
-            chosen[curve] = more[curve.name]
-        elif rival and curve.name not in beside:
-            more[curve.name] = MORE_COLORS[len(more) % len(MORE_COLORS)]
-            chosen[curve] = more[curve.name]
-        else:
-            chosen[curve] = COLORS.get(curve.residual, MORE_COLORS[0])
-    return chosen
+        color = COLORS.get(curve.residual, "")
+        if legend_name(curve) not in chosen:
+            taken = color in ("", *chosen.values())
+            chosen[legend_name(curve)] = next(more) if taken else color
+    return {curve: chosen[legend_name(curve)] for curve in found}
 
 
-def same_panel(left: Curve, right: Curve) -> bool:
-    return (left.stack, left.blocks) == (right.stack, right.blocks)
+def legend_name(curve: Curve) -> str:
+    """The kind, whose depths have panels of their own; of a checkpoint its name as well."""
+    kind = NAMES.get(curve.residual, curve.residual)
+    by_depth = curve.name.startswith(f"{curve.residual}, ")
+    return kind if by_depth else f"{curve.name} ({kind})"
 
 
 def legend(
     drawing: Any, figure: Figure, found: Dict[Curve, List[Point]], colors: Dict[Curve, str]
 ) -> None:
     """Kinds or checkpoints by colour, theory by dashes, parts by markers; above the panels."""
-    names: Dict[str, str] = {}
-    for curve in found:
-        by_depth = curve.name.startswith(f"{curve.residual}, ")
-        kind = NAMES.get(curve.residual, curve.residual)
-        names[kind if by_depth else f"{curve.name} ({kind})"] = colors[curve]
+    names = {legend_name(curve): colors[curve] for curve in found}
     handles = [Line2D([], [], color=c, linewidth=3, label=name) for name, c in names.items()]
     for residual, theory in figure.theories.items():
         if any(curve.residual == residual for curve in found):

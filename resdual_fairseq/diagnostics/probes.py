@@ -57,7 +57,7 @@ class Probe:
             wrap(block.connection, "block_input", partial(self.on_read, place))
             wrap(block.connection, "add_output", partial(self.on_join, place))
         for stack, end in self.ends.items():
-            wrap(end, "stack_output", partial(self.on_close, (stack, end.k), end))
+            wrap(end, "stack_output", partial(self.on_close, (stack, end.k)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,15 +94,10 @@ class Probe:
         return join(x, d, f)
 
     def on_close(
-        self,
-        place: Place,
-        end: Residual,
-        close: Callable[..., Tensor],
-        x: Tensor,
-        d: Optional[Tensor],
+        self, place: Place, close: Callable[..., Tensor], x: Tensor, d: Optional[Tensor]
     ) -> Tensor:
         with torch.no_grad():
-            z = end.block_input(x, d)
+            z = self.ends[place[0]].block_input(x, d)
         self.look(place, x, d, z)
         y = close(x, d)
         self.enlarge(place, "largest", y)

@@ -38,11 +38,8 @@ class Session:
         path = self.folder / STATE
         if not path.is_file():
             return
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            before, self.measured = state["settings"], state["measured"]
-        except (ValueError, KeyError) as error:
-            raise ResDualError(f"{path} cannot be read; give another --out") from error
+        state = json.loads(path.read_text(encoding="utf-8"))
+        before, self.measured = state["settings"], state["measured"]
         for name, value in self.settings.items():
             if before.get(name) != value:
                 raise ResDualError(

@@ -2,9 +2,8 @@
 
 import csv
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
-from ..errors import ResDualError
 from ..files import replacing
 
 FILE = "measurements.csv"
@@ -73,32 +72,18 @@ class Row(NamedTuple):
 
 
 def read_table(path: Path) -> List[Row]:
-    """All rows of a file; none where there is no file.
-
-    Raises:
-        ResDualError: the file is not a table of this program.
-    """
+    """All rows of a file; none where there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
-        lines = list(csv.reader(stream))
-    try:
-        if tuple(lines[0]) != Row._fields:
-            raise ValueError("other columns")
-        return [parse_row(line) for line in lines[1:]]
-    except (IndexError, ValueError) as error:
-        raise ResDualError(
-            f"{path} is no table of resdual-diagnose ({error}); move it away, or give another --out"
-        ) from error
+        return [parse_row(line) for line in list(csv.reader(stream))[1:]]
 
 
 def parse_row(line: Sequence[str]) -> Row:
-    if len(line) != len(Row._fields):
-        raise ValueError(f"a row of {len(line)} columns")
+    row = Row(*line)  # type: ignore[arg-type]
     numbers = ("depth", "seed", "block", "blocks", "layer")
-    values = dict(zip(Row._fields, line))
-    whole = {name: int(values[name]) for name in numbers}
-    return Row(**{**values, **whole, "value": float(values["value"])})  # type: ignore[arg-type]
+    values: Dict[str, Any] = {name: int(getattr(row, name)) for name in numbers}
+    return row._replace(value=float(row.value), **values)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:

@@ -24,7 +24,8 @@ from torch.export import Dim, ExportedProgram
 
 from ..checkpoints.contents import add_user_dir, class_of_model, import_user_dir
 from ..checkpoints.loading import load_whole_checkpoint
-from ..errors import ResDualError, absence, end
+from ..compat import require
+from ..errors import ResDualError, absence
 from ..files import replacing
 from ..transformer import MODEL, ResDualTransformerModel
 from .graphs import DecoderStep, Encoding
@@ -79,12 +80,7 @@ def programs(model: ResDualTransformerModel) -> Dict[str, ExportedProgram]:
 
 
 def write_graph(name: str, program: ExportedProgram, folder: Path) -> None:
-    """Write one of :func:`programs` as an ONNX file of its name.
-
-    Raises:
-        ResDualError: onnx is not installed.
-    """
-    check_packages()
+    """Write one of :func:`programs` as an ONNX file of its name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the exporter says of its own insides
         onnx = torch.onnx.export(
@@ -110,7 +106,9 @@ def write_model(model: ResDualTransformerModel, folder: Path, int8: bool = False
     Raises:
         ResDualError: the model cannot be exported, or onnx is not installed.
     """
-    check_packages()
+    require("export", "onnxruntime", "onnxscript")
+    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name, program in programs(model).items():
         print(f"writing {name}", flush=True)
         write_graph(name, program, folder)
@@ -128,19 +126,6 @@ def write_model(model: ResDualTransformerModel, folder: Path, int8: bool = False
         "int8": int8,
     }
     (folder / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def check_packages() -> None:
-    """Raise where what an export needs is not installed, and quiet what is."""
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ResDualError(
-            f"{error.name} is not installed; pip install -c constraints.txt '.[export]'"
-        ) from error
-    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def load(checkpoint: Path, data: Optional[Path]) -> Any:
@@ -176,12 +161,9 @@ def export(checkpoint: Path, out: Path, data: Optional[Path] = None, int8: bool 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResDualError(f"{out} holds something already; remove it, or give another --out")
     model = load(checkpoint, data)
-    try:
-        with replacing(out) as unfinished:
-            unfinished.mkdir(parents=True)
-            write_model(model, unfinished, int8)
-    except OSError as error:
-        raise ResDualError(f"{out} cannot be written: {error}; give another --out") from error
+    with replacing(out) as unfinished:
+        unfinished.mkdir(parents=True)
+        write_model(model, unfinished, int8)
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -203,14 +185,7 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
-    try:
-        import_user_dir(args.user_dir)
-        export(args.checkpoint, args.out, args.data, args.int8)
-    except ResDualError as error:
-        end("resdual-export", error)
+    import_user_dir(args.user_dir)
+    export(args.checkpoint, args.out, args.data, args.int8)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

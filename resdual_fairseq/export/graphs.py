@@ -15,6 +15,7 @@ from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compat import clear_forward_pre_hooks
 from ..errors import ResDualError
 from ..generation.support import unsupported
 from ..generation.torch_steps import (
@@ -179,8 +180,7 @@ class GivenPast(TorchDecodingState):
 def frozen_copy(stack: nn.Module) -> Any:
     """A copy of an encoder or decoder without what belongs to training."""
     stack = copy.deepcopy(stack).eval()
-    for module in stack.modules():
-        module._forward_pre_hooks.clear()  # fairseq's quantization noise
+    clear_forward_pre_hooks(stack)
     return stack.requires_grad_(False)
 
 

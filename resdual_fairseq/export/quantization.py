@@ -1,6 +1,5 @@
 """`resdual-export --int8`: onnxruntime's dynamic form of 8 bits in a graph's place."""
 
-import logging
 from pathlib import Path
 
 from ..files import replacing
@@ -14,14 +13,9 @@ def round_weights(path: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        # Seven bits of weights: processors without VNNI add products in 16 bits, which overflow
-        # silently with eight.
-        with replacing(path) as rounded:
-            quantize_dynamic(
-                path, rounded, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
-            )
-    finally:
-        logging.root.setLevel(level)
+    # Seven bits of weights: processors without VNNI add products in 16 bits, which overflow
+    # silently with eight.
+    with replacing(path) as rounded:
+        quantize_dynamic(
+            path, rounded, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+        )

@@ -5,24 +5,21 @@ which logs the first module whose output is. A filter of that log adds which blo
 belongs to, and the same is said once more as the command ends, below all that fairseq lists.
 """
 
+import atexit
 import logging
 import re
 import sys
 import weakref
-from types import TracebackType
-from typing import Any, Callable, List, Optional, Type
+from typing import Any, Callable, Optional
 
 from torch import nn
 
-from ..model.blocks import PARTS, STACKS, Block, blocks_of
+from ..model.blocks import PARTS, blocks_of
 
 DETECTED = re.compile(r"(NaN|Inf) detected in output of ([^,]*), .*?(forward|backward)")
 WRAPPERS = ("_fsdp_wrapped_module.", "_fpw_module.")
 """What FSDP puts into the names of modules."""
 WORDS = {"self_attn": "self-attention", "cross_attn": "cross-attention", "ffn": "feed-forward"}
-ALSO = {"ffn": ("activation_dropout_module.",)}
-"""Modules of a block that have no weights."""
-OUTPUTS = ("output_projection", "adaptive_softmax", "project_out_dim")
 
 
 class NamesDivergedBlock(nn.Module):
@@ -63,23 +60,18 @@ class DetectorLog(logging.Filter):
             )
         return True
 
+    def tell(self) -> None:
+        if self.sentence is not None:
+            print(f"resdual_fairseq: {self.sentence}", file=sys.stderr)
+
 
 detector_log = DetectorLog()
 
 
 def name_blocks_of_diverged_runs() -> None:
-    """Add the filter, and the sentence below the traceback that fairseq's error ends in."""
+    """Add the filter, and its sentence below the traceback that fairseq's error ends in."""
     logging.getLogger("fairseq.nan_detector").addFilter(detector_log)
-    previous = sys.excepthook
-
-    def hook(
-        kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
-    ) -> None:
-        previous(kind, error, trace)
-        if detector_log.sentence is not None:
-            print(f"resdual_fairseq: {detector_log.sentence}", file=sys.stderr)
-
-    sys.excepthook = hook
+    atexit.register(detector_log.tell)
 
 
 def place_of(model: nn.Module, module: str) -> Optional[str]:
@@ -90,33 +82,18 @@ def place_of(model: nn.Module, module: str) -> Optional[str]:
         module: the module's name within it.
 
     Returns:
-        such as ``block 3 of 12 of the encoder (self-attention)``; None for what is in no stack.
+        such as ``block 3 of 12 of the encoder (self-attention)``; None for what is in no block.
     """
     for wrapper in WRAPPERS:
         module = module.replace(wrapper, "")
-    stack, *rest = module.split(".")
-    blocks = [block for block in blocks_of(model) if block.stack == stack] if rest else []
-    if stack not in STACKS or not blocks:
+    path = module.split(".")
+    blocks = [block for block in blocks_of(model) if block.stack == path[0]]
+    own = [block for block in blocks if path[1:3] == ["layers", str(block.layer)]]
+    if not own:
         return None
-    if rest[0] == "layers" and len(rest) > 1:
-        own = [block for block in blocks if str(block.layer) == rest[1]]
-        return place_in_layer(own, len(blocks), rest[2:])
-    if rest[0] == "layer_norm":
-        return f"the closing norm of the {stack}, after its {len(blocks)} blocks"
-    if rest[0] in OUTPUTS:
-        return f"the output projection, after the {len(blocks)} blocks of the {stack}"
-    return f"the embeddings of the {stack}, before block 1 of {len(blocks)}"
-
-
-def place_in_layer(blocks: List[Block], count: int, module: List[str]) -> str:
-    """The block among those of a layer that a module is of; all of them where it is of several."""
-    first, last = blocks[0], blocks[-1]
-    name = f"{module[0]}." if module else ""
-    for block in blocks:
-        connection, prefixes = PARTS[block.part]
-        place = f"block {block.k} of {count} of the {block.stack} ({WORDS[block.part]})"
-        if name == f"{connection}.":
-            return f"the layer norm of {place}"
-        if name.startswith((*prefixes, *ALSO.get(block.part, ()))):
-            return place
-    return f"blocks {first.k} to {last.k} of {count} of the {first.stack}"
+    name = ".".join([*path[3:], ""])
+    for block in own:
+        if name.startswith((f"{PARTS[block.part][0]}.", *PARTS[block.part][1])):
+            part = WORDS[block.part]
+            return f"block {block.k} of {len(blocks)} of the {block.stack} ({part})"
+    return f"blocks {own[0].k} to {own[-1].k} of {len(blocks)} of the {path[0]}"

@@ -6,21 +6,21 @@ accumulation, reduction over processes, division by the number of tokens, unscal
 """
 
 import csv
-import math
 import os
 import weakref
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 import torch
+from fairseq.distributed.utils import get_global_rank
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from ..errors import ResDualError
 from ..files import replacing
-from ..model.blocks import Block, blocks_of
+from ..model.blocks import blocks_of
 
 FILE = "block_gradients.csv"
 COLUMNS = ("update", "stack", "block", "layer", "part", "gradient_norm")
@@ -36,10 +36,6 @@ def check_gradient_log(args: Union[Namespace, DictConfig]) -> None:
         ResDualError: naming the option and the remedy.
     """
     every = args.log_block_gradients
-    if not isinstance(every, int) or every < 0:
-        raise ResDualError(
-            f"--log-block-gradients {every} is no number of updates; give 0 (off) or more"
-        )
     if every and getattr(args, "ddp_backend", None) == "fully_sharded":
         raise ResDualError(
             "--log-block-gradients needs whole gradients, which --ddp-backend fully_sharded cuts "
@@ -105,10 +101,11 @@ class GradientLog:
             scale: what the optimizer itself divides by.
         """
         due = self.update == 1 or self.update % self.every == 0
-        if self.update and due and is_first_process():
+        if self.update and due and get_global_rank() == 0:
             factor = self.factor(optimizer)
             if factor is not None:
-                self.write(block_norms(self.blocks, factor / scale))
+                blocks = (block.weights.values() for block in self.blocks)
+                self.write([total_norm(weights) * factor / scale for weights in blocks])
                 self.update = 0
 
     def factor(self, optimizer: Optimizer) -> Optional[float]:
@@ -165,25 +162,14 @@ def watch_optimizers(log: GradientLog) -> None:
     weakref.finalize(log, register_optimizer_step_pre_hook(hook).remove)
 
 
-def block_norms(blocks: List[Block], factor: float) -> List[float]:
-    """Each block's gradient norm times the factor; one copy from the device for all."""
-    grads = [[w.grad for w in block.weights.values() if w.grad is not None] for block in blocks]
-    flat = [grad for block in grads for grad in block]
-    if not flat:
-        return [0.0] * len(blocks)
-    norms = iter(norms_of(flat).tolist())
-    return [math.hypot(*(next(norms) for _ in block)) * factor for block in grads]
-
-
-def total_norm(weights: List[Tensor]) -> float:
-    grads = [weight.grad for weight in weights if weight.grad is not None]
-    return norms_of(grads).norm().item() if grads else 0.0
-
-
-def norms_of(tensors: List[Tensor]) -> Tensor:
-    """The norm of each tensor, summed in float32 or wider."""
-    wide = torch.promote_types(tensors[0].dtype, torch.float32)
-    return torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))
+def total_norm(weights: Iterable[Tensor]) -> float:
+    """The norm of all gradients together, summed in float32 or wider."""
+    norms = [
+        torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
+        for grad in (weight.grad for weight in weights)
+        if grad is not None
+    ]
+    return torch.stack(norms).norm().item() if norms else 0.0
 
 
 def rows_before(path: Path, update: int) -> List[List[str]]:
@@ -193,14 +179,6 @@ def rows_before(path: Path, update: int) -> List[List[str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.reader(stream) if len(row) == len(COLUMNS)]
     return [row for row in rows if row[0].isdigit() and int(row[0]) < update]
-
-
-def is_first_process() -> bool:
-    """Gradients are equal on all processes by now; one of them writes."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or (
-        distributed.get_rank() == 0
-    )
 
 
 def tensorboard_writer(folder: str, update: int) -> Any:

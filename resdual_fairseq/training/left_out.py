@@ -10,9 +10,8 @@ from typing import Any, Callable, List, Set
 from weakref import WeakKeyDictionary
 
 from fairseq.data import FairseqDataset
+from fairseq.distributed.utils import get_global_rank
 from fairseq.tasks import FairseqTask
-
-from .gradient_log import is_first_process
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def counting(batch_by_size: Callable[..., List[Any]]) -> Callable[..., List[Any]
         batches = batch_by_size(dataset, indices, *args, **options)
         left_out = len(indices) - sum(len(batch) for batch in batches)
         name = subsets.get(dataset, "a data set")
-        if left_out and name not in warned and is_first_process():
+        if left_out and name not in warned and get_global_rank() == 0:
             warned.add(name)
             logger.warning(
                 f"{left_out} of {len(indices)} samples (sentences, or blocks of text) of {name} "

@@ -126,7 +126,10 @@ def test_a_run_of_hydra_goes_on_from_the_newest_whole_checkpoint(
     cut(tmp_path / "checkpoints" / "checkpoint_last.pt", 0.5)
     assert "was cut short: going on from checkpoint_best.pt" in train(3)
     output = train(4, "model.residual_alpha=0.5", fails=True)
-    assert "was trained with --residual-alpha 1.0, and this command says 0.5" in output
+    assert (
+        "was trained with --residual-alpha 1.0, and this command says --residual-alpha 0.5"
+        in output
+    )
     assert "Traceback" not in output
 
 
@@ -147,7 +150,10 @@ def test_another_residual_than_the_run_began_with_is_named(
     checkpoint = learned / "checkpoint_last.pt"
     command = train_command(reversal, tmp_path, "--residual", "pre", "--max-update", 1001)
     output = run(*command, "--restore-file", checkpoint, fails=True)
-    assert f"{checkpoint} was trained with --residual resdual, and this command says pre" in output
+    assert (
+        f"{checkpoint} was trained with --residual resdual, and this command says --residual pre"
+        in output
+    )
     assert "Traceback" not in output
     run(*command, "--finetune-from-model", checkpoint, "--max-update", 1)
 

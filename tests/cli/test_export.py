@@ -121,7 +121,7 @@ def test_what_cannot_be_exported_is_named(learned: Path, exported: Path, tmp_pat
         ),
     ):
         output = run("resdual-export", *arguments, fails=True)
-        assert "resdual-export: error: " in output
+        assert "resdual_fairseq: error: " in output
         assert message in output
         assert "Traceback" not in output
     assert not list(tmp_path.iterdir())

@@ -87,10 +87,10 @@ def test_unknown_words_without_a_file_of_words(learned: Path, reversal: Path) ->
 
 def test_a_missing_data_folder(tmp_path: Path) -> None:
     output = run(*train_command(tmp_path / "none", tmp_path / "out"), fails=True)
-    assert f"data folder {tmp_path / 'none'} does not exist; make it with" in output
+    assert f"error: {tmp_path / 'none'} does not exist; check the paths" in output
     assert "Traceback" not in output
     output = run(*train_command(tmp_path, tmp_path / "out"), fails=True)
-    assert "holds no dict.*.txt, so it is not a finished data-bin" in output
+    assert f"{tmp_path} is no finished data-bin of this language; make it with" in output
 
 
 @pytest.mark.parametrize("command", ["fairseq-generate", "fairseq-validate", "fairseq-interactive"])
@@ -106,7 +106,7 @@ def test_a_missing_data_folder_or_split_of_a_trained_model(
         assert "Traceback" not in output
         return output
 
-    assert f"{tmp_path} is no finished data-bin; make it with" in refused(tmp_path)
+    assert f"{tmp_path} is no finished data-bin of this language; make it" in refused(tmp_path)
     if command != "fairseq-interactive":
         option = "--gen-subset" if command == "fairseq-generate" else "--valid-subset"
         assert "Dataset not found: other" in refused(reversal, option, "other")

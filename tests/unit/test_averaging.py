@@ -14,6 +14,7 @@ from torch import Tensor
 from resdual_fairseq.checkpoints import averaging
 from resdual_fairseq.checkpoints.averaging import average_checkpoints, main
 from resdual_fairseq.checkpoints.int8 import encoded_state
+from resdual_fairseq.errors import ResDualError
 
 
 def weights(seed: int, dtype: torch.dtype = torch.float32) -> Dict[str, Tensor]:
@@ -128,72 +129,70 @@ def test_the_best_by_the_runs_own_metric(tmp_path: Path) -> None:
         whole = state(weights(seed))
         whole["cfg"]["checkpoint"] = {"maximize_best_checkpoint_metric": True}
         torch.save(whole, path)
-    assert averaging.best_checkpoints(paths, 2) == [paths[1], paths[0]]
+    output = tmp_path / "mean.pt"
+    words = ["--inputs", *paths, "--num-best-checkpoints", 2, "--output", output]
+    main([str(word) for word in words])
+    found = averaging.load_whole_checkpoint(output)["model"]
+    expected = average_checkpoints([paths[1], paths[0]])["model"]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def failure(capsys: pytest.CaptureFixture, *arguments: object) -> str:
-    """The sentence with which the command ends; its exit status is then 1."""
-    with pytest.raises(SystemExit) as end:
+def failure(*arguments: object) -> str:
+    """The sentence with which the command ends."""
+    with pytest.raises(ResDualError) as end:
         main([str(argument) for argument in arguments])
-    sentence = str(end.value.code)
-    assert sentence.startswith("resdual-average-checkpoints: error: ")
-    assert "\n" not in sentence
-    assert "Traceback" not in capsys.readouterr().err
-    return sentence
+    assert "\n" not in str(end.value)
+    return str(end.value)
 
 
 @pytest.mark.parametrize("count", [0, -1, 5])
-def test_too_few_checkpoints(count: int, run_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_too_few_checkpoints(count: int, run_folder: Path) -> None:
     output = run_folder / "mean.pt"
-    sentence = failure(
-        capsys, "--inputs", run_folder, "--num-epoch-checkpoints", count, "--output", output
-    )
+    sentence = failure("--inputs", run_folder, "--num-epoch-checkpoints", count, "--output", output)
     assert f"{run_folder} holds 4 such checkpoints and {count} are to be averaged" in sentence
     assert "--keep-last-epochs" in sentence
     assert not output.exists()
 
 
-def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_inputs_that_cannot_be(tmp_path: Path) -> None:
     first, second = saved(tmp_path, [1, 2])
     output = ("--output", tmp_path / "mean.pt")
     missing = tmp_path / "none.pt"
-    assert f"{missing} does not exist" in failure(capsys, "--inputs", first, missing, *output)
-    assert f"{tmp_path / 'none'} is not a folder; give the --save-dir" in failure(
-        capsys, "--inputs", tmp_path / "none", "--num-update-checkpoints", 1, *output
-    )
-    assert "give --inputs one folder with a --num option" in failure(
-        capsys, "--inputs", first, second, "--num-update-checkpoints", 1, *output
+    assert f"{missing} does not exist" in failure("--inputs", first, missing, *output)
+    for inputs, kind in (
+        ([tmp_path / "none"], "update"),
+        ([first, second], "update"),
+        ([first, second], "best"),
+    ):
+        told = f"--num-{kind}-checkpoints picks among files of the names that fairseq-train gives"
+        options = ("--inputs", *inputs, f"--num-{kind}-checkpoints", 1)
+        assert told in failure(*options, *output)
+    assert f"{tmp_path} holds 0 such checkpoints and 1 are to be" in failure(
+        "--inputs", tmp_path, "--num-best-checkpoints", 1, *output
     )
     assert "--checkpoint-upper-bound goes with --num-epoch-checkpoints or" in failure(
-        capsys, "--inputs", first, second, "--checkpoint-upper-bound", 1, *output
+        "--inputs", first, second, "--checkpoint-upper-bound", 1, *output
     )
-    for inputs in ([first, second], [tmp_path]):
-        assert "among files named checkpoint.best_METRIC_VALUE.pt; train with" in failure(
-            capsys, "--inputs", *inputs, "--num-best-checkpoints", 1, *output
-        )
+    own = save(tmp_path / "own.pt", weights(1), residual="resdual")
     for name, value in (("residual", "post"), ("residual_alpha", 0.5)):
-        equations = save(tmp_path / "equations.pt", weights(1), **{name: value})
-        told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {first} with"
-        assert told in failure(capsys, "--inputs", first, equations, *output)
+        options = {"residual": "resdual", name: value}
+        equations = save(tmp_path / "equations.pt", weights(1), **options)
+        told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {own} with"
+        assert told in failure("--inputs", own, equations, *output)
     other = save(tmp_path / "other.pt", {"encoder.weight": torch.zeros(4, 3)})
     assert f"{other} holds other weights than {first}; average checkpoints of one run" in failure(
-        capsys, "--inputs", first, other, *output
+        "--inputs", first, other, *output
     )
     wider = save(tmp_path / "wider.pt", {**weights(1), "encoder.weight": torch.zeros(1, 3)})
-    assert f"{wider} holds other weights" in failure(capsys, "--inputs", first, wider, *output)
+    assert f"{wider} holds other weights" in failure("--inputs", first, wider, *output)
     codes = save(tmp_path / "codes.pt", encoded_state(weights(1)))
-    assert f"{codes} has weights of 8 bits" in failure(capsys, "--inputs", first, codes, *output)
+    assert f"{codes} has weights of 8 bits" in failure("--inputs", first, codes, *output)
     torch.save({"a": 1}, tmp_path / "odd.pt")
-    assert "holds no model weights" in failure(capsys, "--inputs", tmp_path / "odd.pt", *output)
+    assert "is truncated or not a checkpoint" in failure("--inputs", tmp_path / "odd.pt", *output)
     nowhere = tmp_path / "none" / "mean.pt"
-    assert f"{nowhere} cannot be written" in failure(capsys, "--inputs", first, "--output", nowhere)
-    before = second.read_bytes()
-    assert f"{second} is read by this command and would be lost" in failure(
-        capsys, "--inputs", first, second, "--output", second
-    )
-    assert second.read_bytes() == before
+    assert f"{nowhere} cannot be written" in failure("--inputs", first, "--output", nowhere)
     first.write_bytes(first.read_bytes()[:900])
-    assert f"{first} is truncated" in failure(capsys, "--inputs", second, first, *output)
+    assert f"{first} is truncated" in failure("--inputs", second, first, *output)
     assert not output[1].exists()
 
 
@@ -201,7 +200,6 @@ def test_inputs_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 def test_a_write_that_fails_leaves_the_old_file(
     error: Exception,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """torch reports a full disk by a RuntimeError."""
@@ -213,6 +211,6 @@ def test_a_write_that_fails_leaves_the_old_file(
         raise error
 
     monkeypatch.setattr(torch, "save", fails)
-    assert str(error) in failure(capsys, "--inputs", *paths, "--output", output)
+    assert str(error) in failure("--inputs", *paths, "--output", output)
     assert output.read_text() == "from before"
     assert sorted(tmp_path.iterdir()) == sorted([*paths, output])

@@ -1,7 +1,6 @@
 """Protects the bounds of blocks and streams: no input, found or searched for, passes them."""
 
 import copy
-import math
 from functools import partial
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -57,9 +56,10 @@ class Magnitudes:
 
 
 def assert_within(bounds: List[BlockBound], seen: Dict[Place, Tuple[Tensor, Tensor]]) -> None:
-    assert [(bound.stack, bound.k) for bound in bounds] == list(seen)
+    assert [(bound.block.stack, bound.block.k) for bound in bounds] == list(seen)
     for bound in bounds:
-        output, stream = (values.abs().max().item() for values in seen[bound.stack, bound.k])
+        place = (bound.block.stack, bound.block.k)
+        output, stream = (values.abs().max().item() for values in seen[place])
         assert output <= bound.output, bound
         assert stream <= bound.stream, bound
 
@@ -88,21 +88,6 @@ def test_random_inputs(kind: str, name: str) -> None:
     padding = torch.full((2, 4), PAD)
     model(padding, None, padding)
     assert_within(bounds, magnitudes.seen)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("more", [{}, {"layernorm_embedding": True, **SCALES}])
-def test_dropout_counts_in_training(kind: str, more: Dict[str, Any]) -> None:
-    rates = {"dropout": 0.6, "attention_dropout": 0.5, "activation_dropout": 0.7}
-    model = as_trained(build(residual=kind, **rates, **more))
-    without, bounds = block_bounds(model.eval()), block_bounds(model.train())
-    assert all(bound.output > plain.output for bound, plain in zip(bounds, without))
-    magnitudes = Magnitudes(model)
-    for seed in range(5):
-        torch.manual_seed(seed)
-        forward(model, sample())
-        assert_within(bounds, magnitudes.seen)
 
 
 @torch.no_grad()
@@ -264,11 +249,3 @@ def test_what_overflows_float16_at_1_does_not_at_auto_and_the_bound_says_so() ->
         bounds = block_bounds(model)
         assert (max(b.stream for b in bounds) < 65504) is holds
         assert bool(torch.isfinite(model.encoder(source)["encoder_out"][0]).all()) is holds
-
-
-def test_nothing_is_bounded_where_a_weight_is_no_number() -> None:
-    model = build()
-    with torch.no_grad():
-        model.decoder.layers[1].fc1.weight[0, 0] = math.nan
-    assert {bound.stream for bound in block_bounds(model)} == {math.inf}
-    assert len(block_bounds(model)) == 2 * 2 + 3 * 3

@@ -4,17 +4,21 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from helpers.equations import Block, Function, PlainModel
 from helpers.models import KINDS, PAD, build, forward, sample, stir, stirred, task
 from torch import Tensor, nn
 
-from resdual_fairseq.diagnostics.data import build_criterion
 from resdual_fairseq.diagnostics.measure import Label, measure
 from resdual_fairseq.diagnostics.probes import Probe
 from resdual_fairseq.diagnostics.table import QUANTITIES, Row
 from resdual_fairseq.model.blocks import blocks_of
 
 SMOOTHING = 0.1
+
+
+def criterion() -> Any:
+    return LabelSmoothedCrossEntropyCriterion(task(), False, SMOOTHING)
 
 
 class Recorder:
@@ -68,7 +72,7 @@ def test_measurements_are_plain_autograds(kind: str) -> None:
         options["residual_scale"] = 0.25
     model = stirred(residual=kind, **options)
     batches = [sample(seed=7), sample(seed=21)]
-    rows = measure(model, build_criterion(task(), SMOOTHING), batches, Label("m", kind, 3))
+    rows = measure(model, criterion(), batches, Label("m", kind, 3))
 
     recorder = Recorder(kind)
     plain = PlainModel(model, recorder, options, kept={})
@@ -152,7 +156,7 @@ def test_nothing_stays_on_the_model(kind: str) -> None:
     model = stir(build(residual=kind, dropout=0.3)).eval()
     before = [sorted(module.__dict__) for module in model.modules()]
     expected = forward(model, sample())
-    measure(model, build_criterion(task(), 0.1), [sample()], Label("m", kind, 1), ranks=True)
+    measure(model, criterion(), [sample()], Label("m", kind, 1), trained=True)
     assert [sorted(module.__dict__) for module in model.modules()] == before
     assert torch.equal(forward(model, sample()), expected)
 
@@ -170,7 +174,7 @@ def test_largest_takes_the_streams_the_output_and_padding() -> None:
     model = stirred(residual="pre", encoder_layers=1)
     with torch.no_grad():
         model.encoder.layers[0].fc2.bias[0] = 70000.0
-    rows = measure(model, build_criterion(task(), 0.1), [sample()], Label("m", "pre", 1))
+    rows = measure(model, criterion(), [sample()], Label("m", "pre", 1))
     largest = {r.block: r.value for r in rows if r.stack == "encoder" and r.quantity == "largest"}
     assert largest[1] < 1000
     assert largest[2] == pytest.approx(70000, rel=0.01)
@@ -181,7 +185,7 @@ def test_a_nan_is_not_hidden() -> None:
     model = stirred(residual="post")
     with torch.no_grad():
         model.encoder.layers[0].fc2.bias[0] = float("nan")
-    rows = measure(model, build_criterion(task(), 0.1), [sample()], Label("m", "post", 1))
+    rows = measure(model, criterion(), [sample()], Label("m", "post", 1))
     values: Dict[int, Row] = {
         r.block: r for r in rows if r.stack == "encoder" and r.quantity == "largest"
     }

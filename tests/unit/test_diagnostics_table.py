@@ -34,13 +34,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", ",".join(Row._fields) + "\npost,pre\n"])
-def test_a_file_that_is_no_table_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(ResDualError, match=f"{FILE} is no table of resdual-diagnose"):
-        read_table(tmp_path / FILE)
-
-
 def test_a_session_goes_on(tmp_path: Path) -> None:
     first = Session(tmp_path / "new" / "out", SETTINGS)
     first.keep("post-6-1", rows("post", "gradient"))
@@ -80,9 +73,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         Session(tmp_path, {**SETTINGS, "batches": 5})
 
 
-def test_a_broken_state_and_a_file_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / STATE).write_text("{")
-    with pytest.raises(ResDualError, match="cannot be read; give another --out"):
-        Session(tmp_path, SETTINGS)
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / STATE).touch()
     with pytest.raises(ResDualError, match="cannot be made"):
         Session(tmp_path / STATE, SETTINGS)

@@ -1,12 +1,16 @@
 """Protects the way errors are shown: one sentence for what a user can mend, all else untouched."""
 
+import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any, List
 
 import pytest
+import torch
+from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
-from resdual_fairseq.errors import ResDualError, end, show_errors_as_sentences
+from resdual_fairseq.errors import ResDualError, sentence_of, show_errors_as_sentences
 
 
 @pytest.fixture
@@ -34,9 +38,6 @@ def test_a_switch_shows_the_traceback_too(
     sys.excepthook(ResDualError, error, None)
     assert earlier == [(ResDualError, error, None)]
     assert capsys.readouterr().err == "resdual_fairseq: error: --this is wrong; give --that\n"
-    with pytest.raises(SystemExit, match=r"^program: error: --this is wrong; give --that$"):
-        end("program", error)
-    assert "ResDualError: --this is wrong" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), RuntimeError("y")])
@@ -81,6 +82,15 @@ def error_and_trace(module: str, error: BaseException) -> Any:
         (FileNotFoundError(2, "No such file", "@@ "), "--replace-unk names no file; give one"),
         (ValueError("--finetune-from-model x does not exist"), "x does not exist; give a check"),
         (ValueError("--finetune-from-model and another: {'_name': None}"), "and another\n"),
+        (OSError("Model file not found: x.pt"), "checkpoint x.pt does not exist; give the .pt"),
+        (
+            AssertionError("embed_dim must be divisible by num_heads"),
+            "give a multiple of the heads",
+        ),
+        (
+            ValueError("--share-all-embeddings requires a joined dictionary"),
+            "a joined dictionary\n",
+        ),
         (AssertionError("Torch not compiled with CUDA enabled"), "give --bf16"),
     ],
 )
@@ -90,6 +100,24 @@ def test_what_a_command_raises_that_a_user_can_mend(
     sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
     assert told in capsys.readouterr().err
     assert earlier == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_an_index_cut_short(share: float, tmp_path: Path) -> None:
+    prefix = str(tmp_path / "train.de-en.en")
+    builder = make_builder(f"{prefix}.bin", impl="mmap", vocab_size=10)
+    for length in (3, 1, 4):
+        builder.add_item(torch.arange(length))
+    builder.finalize(f"{prefix}.idx")
+    index = tmp_path / "train.de-en.en.idx"
+    os.truncate(index, int(share * index.stat().st_size))
+    module = {"__name__": "fairseq_cli.train", "load": MMapIndexedDataset, "prefix": prefix}
+    exec("def main():\n    load(prefix)", module)
+    with pytest.raises((AssertionError, ValueError, struct.error)) as caught:
+        module["main"]()  # type: ignore[operator]
+    told = sentence_of(caught.value, caught.tb)
+    assert told is not None and told.startswith(f"{index} was cut short, or")
+    assert sentence_of(KeyboardInterrupt(), caught.tb) is None
 
 
 def test_a_users_own_program_keeps_its_traceback(earlier: List[Any]) -> None:
@@ -106,4 +134,6 @@ def test_a_language_model_beside_translations_dictionaries(
     error = FileNotFoundError(2, "No such file", str(tmp_path / "dict.txt"))
     sys.excepthook(*error_and_trace("fairseq_cli.generate", error))
     told = capsys.readouterr().err
-    assert "copy the dictionary of its language there" in told and "fairseq-preprocess" not in told
+    assert (
+        "copy the dictionary of its language there" in told and "no finished data-bin" not in told
+    )

@@ -13,7 +13,8 @@ import resdual_fairseq
 
 PACKAGE = Path(resdual_fairseq.__file__).parent
 FLOORS = (
-    {"residual", "errors", "files"},
+    {"residual", "errors"},
+    {"files"},
     {"compat", "model", "native", "checkpoints"},
     {"generation", "training"},
     {"options", "base"},

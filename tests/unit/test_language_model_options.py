@@ -72,7 +72,6 @@ REFUSED: Dict[str, Any] = {
     "final_norm": ({"no_decoder_final_norm": True}, ["--no-decoder-final-norm", "--residual pre"]),
     "base_layers": ({"base_layers": 1}, ["--base-layers", "leave it out"]),
     "scale_of_post": ({"residual": "post", "residual_scale": 0.5}, ["--residual-scale"]),
-    "heads": ({"decoder_attention_heads": 3}, ["--decoder-attention-heads 3", "a multiple"]),
     "shared_adaptive": ({**ADAPTIVE, **SHARE}, ["--adaptive-input", "leave one of them out"]),
     "shared_characters": (
         {"character_embeddings": True, **SHARE},

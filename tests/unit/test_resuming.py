@@ -44,33 +44,37 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "told"),
     [
-        ({"residual": "post"}, {}, "--residual post, and this command says resdual"),
-        ({"residual": "post"}, {"residual": "pre"}, "--residual post, and this command says pre"),
+        ({"residual": "post"}, {}, "--residual post, and this command says --residual resdual"),
+        (
+            {"residual": "post"},
+            {"residual": "pre"},
+            "--residual post, and this command says --residual pre",
+        ),
         (
             {"residual": "resdual", "residual_alpha": 1.0},
             {"residual_alpha": 0.5},
-            "--residual-alpha 1.0, and this command says 0.5",
+            "--residual-alpha 1.0, and this command says --residual-alpha 0.5",
         ),
         (
             {"residual": "resdual", "share_all_embeddings": True},
             {},
-            "--share-all-embeddings; give it",
+            "--share-all-embeddings, and this command says no --share-all-embeddings",
         ),
         (
             {"residual": "resdual"},
             {"share_all_embeddings": True},
-            "without --share-all-embeddings; leave it out",
+            "no --share-all-embeddings, and this command says --share-all-embeddings",
         ),
         (
             {"residual": "resdual", "share_decoder_input_output_embed": True},
             {},
-            "--share-decoder-input-output-embed; give it",
+            "--share-decoder-input-output-embed, and this command says no --share",
         ),
     ],
 )
 def test_another_model_is_refused(was: Any, now: Any, told: str, tmp_path: Path) -> None:
     checkpoint = begun(tmp_path, **was)
-    with pytest.raises(ResDualError, match=rf"checkpoint_last\.pt was trained (with )?{told}"):
+    with pytest.raises(ResDualError, match=rf"checkpoint_last\.pt was trained with {told}"):
         go_on(checkpoint, **now)
     go_on(checkpoint, **was)
 
@@ -87,15 +91,16 @@ def test_broken_files_and_other_models_are_left_to_fairseq(tmp_path: Path) -> No
     (tmp_path / "checkpoint_last.pt").write_bytes(b"no checkpoint")
     go_on(tmp_path / "checkpoint_last.pt")
     go_on(Path("s3://far/away.pt"))
-    checkpoint = begun(tmp_path, encoder_layers=2)
-    go_on(checkpoint, residual="pre")
+    go_on(begun(tmp_path, _name="lstm", encoder_layers=2), residual="pre")
     check_resumed(begun(tmp_path, residual="post"), Namespace(arch="transformer"))
 
 
 def test_a_run_of_fairseqs_transformer_does_not_go_on(tmp_path: Path) -> None:
     checkpoint = begun(tmp_path, _name="transformer_iwslt_de_en")
     for kind in ("resdual", "pre"):
-        with pytest.raises(ResDualError, match=r"fairseq's transformer_iwslt_de_en; .*--finetune"):
+        with pytest.raises(
+            ResDualError, match=rf"--residual post, and .* says --residual {kind}; .*--finetune"
+        ):
             go_on(checkpoint, residual=kind)
 
 
