@@ -75,13 +75,6 @@ def cut(checkpoint: Path, share: float) -> Path:
     return checkpoint
 
 
-def test_a_truncated_checkpoint_is_named(learned: Path, reversal: Path, tmp_path: Path) -> None:
-    checkpoint = cut(shutil.copy(learned / "checkpoint_last.pt", tmp_path / "cut.pt"), 0.99)
-    output = run(*generate_command(reversal, checkpoint), fails=True)
-    assert f"error: checkpoint {checkpoint} is truncated or not a checkpoint" in output
-    assert "Traceback" not in output
-
-
 @pytest.mark.parametrize("share", [0.0, 0.9])
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(
     share: float, learned: Path, reversal: Path, tmp_path: Path

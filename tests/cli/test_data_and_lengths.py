@@ -5,21 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.commands import generate_command, hypotheses, preprocess, run, train_command
+from helpers.commands import generate_command, hypotheses, run, train_command
 
 pytestmark = pytest.mark.slow
-
-
-def test_raw_text(reversal_text: Path, tmp_path: Path) -> None:
-    raw = ("--dataset-impl", "raw")
-    data = preprocess(tmp_path / "raw", reversal_text, *raw)
-    assert (data / "train.src-tgt.src").is_file()
-    run(*train_command(data, tmp_path / "model", "--max-update", 2, *raw))
-    output = run(*generate_command(
-        data, tmp_path / "model" / "checkpoint_last.pt", "--gen-subset", "valid",
-        "--max-len-b", 3, *raw,
-    ))  # fmt: skip
-    assert len(hypotheses(output)) == 100
 
 
 def test_several_batches_an_update_and_bleu_in_validation(reversal: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Protects `resdual-diagnose`: runs, interruptions, trained models, and words on bad input."""
 
 import csv
-import importlib
 import json
 import re
 import shutil
@@ -238,30 +237,6 @@ def test_bad_options(options: Any, message: str, reversal: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_words_that_are_no_options(reversal: Path, tmp_path: Path) -> None:
-    for options, message in (
-        (("--residual", "pre", "prenorm"), "invalid choice: 'prenorm'"),
-        (("--depths", 0), "invalid number of 1 or more value: '0'"),
-    ):
-        words = init_command(reversal, tmp_path / "out", *options)
-        assert message in run(*words, cwd=ROOT, fails=True)
-
-
-def test_another_width_needs_another_folder(reversal: Path, tmp_path: Path) -> None:
-    words = ["init", reversal, "--out", tmp_path, *SMALL, "--depths", 1, "--residual", "pre"]
-    command.main([str(word) for word in words])
-    before = (tmp_path / "measurements.csv").read_bytes()
-    output = refused(*words, "--width", 32)
-    assert "holds measurements with width 16, and this command says 32" in output
-    assert (tmp_path / "measurements.csv").read_bytes() == before
-
-
 def test_help_documents_the_table() -> None:
     output = diagnose("--help")
     assert all(f"  {name} " in output for name in (*COLUMNS, *QUANTITIES))
-
-
-def test_console_scripts_lead_somewhere() -> None:
-    scripts = re.findall(r'"(resdual-[\w-]+)=([\w.]+):(\w+)"', (ROOT / "setup.py").read_text())
-    assert "resdual-diagnose" in [name for name, _, _ in scripts]
-    assert all(callable(getattr(importlib.import_module(m), f)) for _, m, f in scripts)

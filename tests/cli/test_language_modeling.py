@@ -166,20 +166,6 @@ def test_finetune_from_fairseqs_transformer_lm(counting: Path, tmp_path: Path) -
         assert torch.allclose(tuned[key], value, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("missing", ["dict.txt", "train", "everything"])
-def test_data_that_are_not_there_are_named(missing: str, counting: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    if missing != "everything":
-        data.mkdir()
-        for path in counting.iterdir():
-            if not path.name.startswith(missing):
-                (data / path.name).symlink_to(path)
-    output = train(data, tmp_path / "model", fails=True)
-    told = {"dict.txt": "holds no dict.txt", "train": "holds no train data"}
-    assert told.get(missing, "does not exist") in output
-    assert "Traceback" not in output
-
-
 @pytest.mark.parametrize("preset", ["resdual_transformer_lm", "resdual_transformer_lm_gpt2_big"])
 def test_hydra_trains_and_what_it_wrote_evaluates(
     preset: str, counting: Path, tmp_path: Path

@@ -45,22 +45,6 @@ def test_adaptive_softmax_trains(reversal: Path, tmp_path: Path) -> None:
     assert len(hypotheses(output)) == 200
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--residual post --decoder-normalize-before", "leave it out, or give --residual pre"),
-        ("--residual bogus", "invalid choice: 'bogus'"),
-    ],
-)
-def test_options_that_cannot_hold(
-    options: str, message: str, reversal: Path, tmp_path: Path
-) -> None:
-    output = run(*train_command(reversal, tmp_path / "out", *options.split()), fails=True)
-    assert message in output
-    assert "Traceback" not in output
-    assert not (tmp_path / "out").exists()
-
-
 def test_data_in_shards(reversal: Path, tmp_path: Path) -> None:
     """fairseq reads dictionaries and what to validate on from the first folder alone."""
     for path in reversal.glob("train.*"):

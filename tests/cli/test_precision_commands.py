@@ -98,12 +98,3 @@ def test_a_gpu_trains_as_in_float32(
     checkpoint = tmp_path / "16" / "checkpoint_last.pt"
     output = run(*generate_command(reversal, checkpoint, "--max-len-b", 3, "--fp16"))
     assert len(hypotheses(output)) == 200
-
-
-@needs_gpu
-@pytest.mark.parametrize("precision", ["--fp16", "--bf16", "--memory-efficient-fp16", "--amp"])
-def test_a_gpu_trains_deep_stacks(precision: str, reversal: Path, tmp_path: Path) -> None:
-    depth = ("--encoder-layers", 50, "--decoder-layers", 50, "--lr", 1e-4, "--clip-norm", 1.0)
-    expected = train(reversal, tmp_path / "float32", *depth)
-    found = train(reversal, tmp_path / "16", *depth, "--fp16-init-scale", 4, precision)
-    assert found == pytest.approx(expected, rel=0.05)

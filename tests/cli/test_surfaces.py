@@ -1,13 +1,10 @@
 """Protects the other ways in: hydra, two processes, from_pretrained, torch.hub."""
 
-import re
-import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import PLUGIN, ROOT, environment, run, train_command
+from helpers.commands import PLUGIN, ROOT, run
 
 from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 from resdual_fairseq.transformer import ResDualTransformerModel
@@ -73,28 +70,6 @@ def test_hydra_tells_errors_as_sentences(
     last = output.strip().splitlines()[-1]
     assert last.startswith("resdual_fairseq: " + sentence.format(folder=tmp_path, data=reversal))
     assert "Traceback" not in output
-
-
-def test_two_processes_train_as_one(reversal: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [
-        subprocess.Popen(
-            train_command(
-                reversal, tmp_path, "--max-update", 5, "--cpu", "--ddp-backend", "legacy_ddp",
-                "--distributed-world-size", 2, "--distributed-rank", rank,
-                "--distributed-backend", "gloo", "--distributed-no-spawn",
-                "--distributed-init-method", f"tcp://127.0.0.1:{port}",
-            ),
-            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
-    assert all(rank.returncode == 0 for rank in ranks), "\n".join(outputs)
-    assert re.search(r"training on 2 devices", outputs[0])
-    assert (tmp_path / "checkpoint_last.pt").is_file()
 
 
 def translator(learned: Path, reversal: Path) -> torch.nn.Module:

@@ -77,11 +77,6 @@ def test_parameters_their_names_and_their_initial_values(kind: str, name: str) -
         assert key.endswith("_float_tensor") or torch.equal(model[key], value), key
 
 
-def test_resdual_has_the_parameters_of_pre_ln() -> None:
-    host = [name for name, _ in build_host_lm("pre").named_parameters()]
-    assert [name for name, _ in build_lm(residual="resdual").named_parameters()] == host
-
-
 @pytest.mark.parametrize("kind", ["post", "pre"])
 def test_beam_search(kind: str) -> None:
     found: List[Any] = []

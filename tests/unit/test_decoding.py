@@ -112,18 +112,3 @@ def test_scores_of_beams_are_those_of_the_full_pass(kind: str) -> None:
             torch.testing.assert_close(
                 hypothesis["positional_scores"].double(), scores, rtol=0, atol=1e-5
             )
-
-
-@torch.no_grad()
-def test_two_decodings_side_by_side_do_not_mix() -> None:
-    model = stirred()
-    batch = batch_without_target_padding()
-    sources = [batch["src_tokens"], batch["src_tokens"].flip(0)]
-    targets = [batch["prev_output_tokens"], batch["prev_output_tokens"].flip(0)]
-    expected = [model(source, None, previous)[0] for source, previous in zip(sources, targets)]
-    memories = [model.encoder(source) for source in sources]
-    states: List[State] = [{}, {}]
-    for length in range(1, 5):
-        for which in (0, 1):
-            actual = next_logits(model, targets[which][:, :length], memories[which], states[which])
-            assert_close(actual, expected[which][:, length - 1])

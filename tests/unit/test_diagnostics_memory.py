@@ -60,22 +60,6 @@ def test_a_model_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
         memory.check_memory(args, task(), 1000, "cpu")
 
 
-def test_free_memory_is_known() -> None:
-    assert 2**26 < memory.available("cpu") < 2**50
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        (Sizes("transformer"), "--arch transformer is not a preset of this model"),
-        (Sizes(width=30, heads=4), "--encoder-embed-dim 30 does not divide"),
-    ],
-)
-def test_sizes_that_cannot_hold(sizes: Sizes, message: str) -> None:
-    with pytest.raises(ResDualError, match=message):
-        model_options(Plan("post", 2, 1), sizes)
-
-
 def test_shared_embeddings_need_one_dictionary() -> None:
     sizes = Sizes("resdual_transformer_iwslt_de_en", width=8, heads=2)
     with pytest.raises(ResDualError, match="shares all embeddings, but the two dictionaries"):

@@ -58,16 +58,6 @@ def test_all_rows_padding_but_one(kind: str, slow_path: bool, more: Dict[str, An
     assert_same_run(model, (padded[0], padded[1]), (source, previous))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("left_pad", [False, True])
-def test_all_padding_but_one_token(kind: str, left_pad: bool) -> None:
-    model = stir(build(residual=kind)).train()
-    source, previous = torch.full((1, 9), PAD), torch.full((1, 7), PAD)
-    source[0, -1 if left_pad else 0] = EOS
-    previous[0, 0] = EOS
-    assert_same_run(model, (source, previous), (torch.tensor([[EOS]]), torch.tensor([[EOS]])))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_sentence_is_translated(kind: str) -> None:
@@ -85,15 +75,6 @@ def test_an_empty_sentence_is_translated(kind: str) -> None:
     ]  # fmt: skip
     assert len(found[0][0]) == 3
     assert found[1][0] == found[0][0]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("learned", [False, True])
-def test_1024_positions(kind: str, learned: bool) -> None:
-    options = {"encoder_learned_pos": learned, "decoder_learned_pos": learned, **LONG}
-    model = stir(build(residual=kind, **options)).float().train()
-    _, grads = run(model, sentences([1024, 3], seed=1), shifted(sentences([1024, 1], seed=2)))
-    assert all(bool(torch.isfinite(g).all()) for g in grads.values() if g is not None)
 
 
 @torch.no_grad()

@@ -151,15 +151,6 @@ def test_unknown_keys_of_a_hydra_config(key: str, suggestion: str) -> None:
     assert suggestion in str(error.value)
 
 
-def test_known_keys_of_a_hydra_config() -> None:
-    config = OmegaConf.create(
-        {"_name": MODEL, "arch": MODEL, "encoder_layers": 2, "scale_attn": True, "dropout": 0.2}
-    )
-    ARCH_CONFIG_REGISTRY[MODEL](config)
-    assert config.residual == "resdual"
-    assert config.encoder_layers == 2
-
-
 def test_a_preset_of_the_users_own_may_have_options_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,22 +180,6 @@ def test_widths_that_do_not_divide_or_agree() -> None:
         build(decoder_attention_heads=3)
     with pytest.raises(ResDualError, match="--share-all-embeddings wants one width"):
         build(share_all_embeddings=True, decoder_embed_dim=12, decoder_attention_heads=2)
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--residual-scale", "much"], "--residual-scale: invalid float or 'auto' value: 'much'"),
-        (["--residual-alpha", "much"], "--residual-alpha: invalid float value: 'much'"),
-        (["--residual", "triple"], "--residual: invalid choice: 'triple'"),
-    ],
-)
-def test_values_that_are_no_values(
-    words: "list[str]", told: str, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    with pytest.raises(SystemExit):
-        command_line(data_folder(tmp_path / "data-bin"), *words)
-    assert told in capsys.readouterr().err
 
 
 def test_values_from_a_command_line(tmp_path: Path) -> None:

@@ -111,22 +111,6 @@ def test_what_the_user_gives_wins(arch: str, given: Dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("arch", SETTINGS)
-def test_a_width_given_for_the_encoder_holds_for_the_decoder(arch: str) -> None:
-    args = settled(arch, encoder_embed_dim=48, encoder_ffn_embed_dim=96)
-    assert (args.decoder_embed_dim, args.decoder_ffn_embed_dim) == (48, 96)
-
-
-@pytest.mark.parametrize("arch", SETTINGS)
-@pytest.mark.parametrize("kind", ["post", "pre"])
-def test_baselines_run_under_every_preset(arch: str, kind: str) -> None:
-    args = settled(arch, residual=kind)
-    for name, value in SETTINGS[arch].items():
-        if name != "residual_scale":
-            assert getattr(args, name) == value, name
-    assert args.residual == kind
-
-
-@pytest.mark.parametrize("arch", SETTINGS)
 def test_the_hydra_config_of_the_same_name_says_the_same(arch: str) -> None:
     model = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{arch}.yaml").model)
     assert model.pop("_name") == arch

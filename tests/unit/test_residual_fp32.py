@@ -5,7 +5,6 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 import torch
-from fairseq.sequence_generator import SequenceGenerator
 from helpers.language_models import build_lm
 from helpers.models import (
     PAD,
@@ -13,7 +12,6 @@ from helpers.models import (
     build,
     forward,
     gradients,
-    let_sentences_end,
     sample,
     stir,
     stirred,
@@ -39,10 +37,6 @@ CELLS: Dict[str, Tuple[str, Dict[str, Any]]] = {
 def narrow(kind: str, dtype: torch.dtype = torch.bfloat16, **options: Any) -> nn.Module:
     """A model in 16 bits whose stream is in float32."""
     return stirred(residual=kind, residual_fp32=True, **options).to(dtype)
-
-
-def test_post_ln_alone_has_no_sum() -> None:
-    assert WITH_SUM == ["resdual", "pre"]
 
 
 @torch.no_grad()
@@ -124,17 +118,6 @@ def test_torchscript(cell: str) -> None:
 
 
 @torch.no_grad()
-def test_a_scripted_generator_finds_the_same() -> None:
-    """In float32: in 16 bits hypotheses of nearly one score change places."""
-    model = stirred(residual_fp32=True, export=True).float()
-    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
-    batch = {"net_input": sample()["net_input"]}
-    expected, actual = generator(batch), torch.jit.script(generator)(batch)
-    for beams, others in zip(expected, actual):
-        assert [b["tokens"].tolist() for b in beams] == [b["tokens"].tolist() for b in others]
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("steps_of_layers", [False, True])
 @pytest.mark.parametrize("kind", WITH_SUM)
 def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
@@ -152,16 +135,6 @@ def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
     actual = torch.cat(steps, dim=1)
     assert actual.dtype == torch.bfloat16
     assert (actual.float() - expected).norm() / expected.norm() < 0.1
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", WITH_SUM)
-def test_beam_search_in_16_bits(kind: str) -> None:
-    model = let_sentences_end(narrow(kind))
-    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=3, max_len_b=9)
-    beams = generator.generate([model], sample())
-    assert [len(beam) for beam in beams] == [3, 3, 3]
-    assert all(bool(torch.isfinite(hypothesis["score"])) for beam in beams for hypothesis in beam)
 
 
 @pytest.mark.parametrize("how", ["checkpoint_activations", "offload_activations"])
@@ -193,13 +166,6 @@ def test_a_language_model(cell: str) -> None:
     expected, actual = models[0](tokens)[0], models[1].bfloat16()(tokens)[0]
     assert actual.dtype == torch.bfloat16
     assert (actual.double() - expected).norm() / expected.norm() < 0.1
-
-
-@pytest.mark.parametrize("kind", WITH_SUM)
-def test_weights_are_those_without_it(kind: str) -> None:
-    plain, wide = build(residual=kind), build(residual=kind, residual_fp32=True)
-    assert list(plain.state_dict()) == list(wide.state_dict())
-    wide.load_state_dict(plain.state_dict())
 
 
 def refusal(**options: Any) -> str:
