@@ -1,6 +1,6 @@
 """Protects weights of 8 bits: how they round, and that damaged ones are refused in a sentence."""
 
-from typing import Callable, Dict
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 from resdual_fairseq.checkpoints.int8 import decoded, encoded_state, quantize_rows
 from resdual_fairseq.errors import ResDualError
 
-State = Dict[str, Tensor]
 MATRIX = "decoder.layers.0.fc1.weight"
 
 
@@ -25,40 +24,20 @@ def test_weights_round_to_the_nearest() -> None:
     assert torch.equal(again[0], qweight)
 
 
-def without_scales(state: State) -> None:
-    del state[f"{MATRIX}.scales"]
-
-
-def with_too_few_scales(state: State) -> None:
-    state[f"{MATRIX}.scales"] = state[f"{MATRIX}.scales"][:3]
-
-
-def with_qweight_of_floats(state: State) -> None:
-    state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"].float()
-
-
-def without_qweight(state: State) -> None:
-    del state[f"{MATRIX}.codes"]
-
-
-def with_qweight_of_three_axes(state: State) -> None:
-    state[f"{MATRIX}.codes"] = state[f"{MATRIX}.codes"][:, :, None]
-
-
-def with_no_tensor(state: State) -> None:
-    state[f"{MATRIX}.scales"] = 1.0  # type: ignore[assignment]
-
-
-DAMAGES = [
-    *(without_scales, with_too_few_scales, with_qweight_of_floats),
-    *(without_qweight, with_qweight_of_three_axes, with_no_tensor),
+DAMAGES: List[Tuple[str, Callable[[Tensor], Any]]] = [
+    ("scales", lambda scales: scales[:3]),
+    ("scales", lambda _: 1.0),
+    ("codes", lambda codes: codes.float()),
+    ("codes", lambda codes: codes[:, :, None]),
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_weights(damage: Callable[[State], None]) -> None:
-    state = encoded_state(stirred().float().state_dict())
-    damage(state)
+@pytest.mark.parametrize(("part", "damage"), [*DAMAGES, ("scales", None), ("codes", None)])
+def test_damaged_weights(part: str, damage: Any) -> None:
+    state: Dict[str, Any] = encoded_state(stirred().float().state_dict())
+    value = state.pop(f"{MATRIX}.{part}")
+    if damage is not None:
+        state[f"{MATRIX}.{part}"] = damage(value)
     model = build()
     with pytest.raises(
         ResDualError, match=rf"{MATRIX} has no weights of 8 bits .* with resdual-quantize"

@@ -1,6 +1,5 @@
 """Protects `--residual-fp32`: sums in float32, blocks in 16 bits, and nothing else changes."""
 
-from argparse import Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
@@ -19,8 +18,6 @@ from helpers.models import (
 from helpers.searches import by_layers
 from torch import Tensor, nn
 
-from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.options import settle_options
 from resdual_fairseq.residual import RESIDUALS, ResidualOptions, build_residual
 
 WITH_SUM = [kind for kind, scheme in RESIDUALS.items() if scheme.has_sum]
@@ -166,20 +163,6 @@ def test_a_language_model(cell: str) -> None:
     expected, actual = models[0](tokens)[0], models[1].bfloat16()(tokens)[0]
     assert actual.dtype == torch.bfloat16
     assert (actual.double() - expected).norm() / expected.norm() < 0.1
-
-
-def refusal(**options: Any) -> str:
-    with pytest.raises(ResDualError) as error:
-        settle_options(Namespace(**options))
-    return str(error.value)
-
-
-def test_options_that_cannot_hold() -> None:
-    told = refusal(residual="post", residual_fp32=True)
-    assert "--residual-fp32" in told
-    assert "--residual post norms its stream after every block" in told
-    assert "leave it out" in told
-    assert "--residual-fp32 maybe is neither on nor off" in refusal(residual_fp32="maybe")
 
 
 def streams(model: nn.Module) -> Tuple[Tensor, Optional[Tensor]]:
