@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List
@@ -19,16 +18,16 @@ from resdual_fairseq.diagnostics import command
 from resdual_fairseq.diagnostics.table import COLUMNS, QUANTITIES
 
 pytestmark = pytest.mark.slow
-PROGRAM = [sys.executable, "-m", "resdual_fairseq.diagnostics"]
+PROGRAM = "resdual-diagnose"
 SMALL = ("--width", 16, "--heads", 2, "--batches", 2, "--max-tokens", 300)
 
 
 def init_command(data: Path, out: Path, *options: object) -> List[str]:
-    return [str(word) for word in [*PROGRAM, "init", data, "--out", out, *SMALL, *options]]
+    return [str(word) for word in [PROGRAM, "init", data, "--out", out, *SMALL, *options]]
 
 
 def diagnose(*words: object) -> str:
-    output = run(*PROGRAM, *words, cwd=ROOT)
+    output = run(PROGRAM, *words)
     assert "Traceback" not in output
     return output
 
@@ -47,7 +46,7 @@ def table(folder: Path) -> List[Dict[str, str]]:
 
 
 def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> None:
-    output = run(*init_command(reversal, tmp_path, "--depths", 2, 3, "--seeds", 2), cwd=ROOT)
+    output = run(*init_command(reversal, tmp_path, "--depths", 2, 3, "--seeds", 2))
     rows = table(tmp_path)
     models = {
         f"{kind}-{d}-{s}" for kind in ("post", "pre", "resdual") for d in (2, 3) for s in (1, 2)
@@ -77,7 +76,7 @@ def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> 
 def interrupt(words: List[str], out: Path) -> int:
     """Press Ctrl-C once a model is measured; the exit status."""
     process = subprocess.Popen(
-        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         # Programs that a shell starts in the background are deaf to it, and so are theirs.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
@@ -96,17 +95,17 @@ def interrupt(words: List[str], out: Path) -> int:
 def test_ctrl_c_keeps_what_was_measured_and_the_command_goes_on(
     reversal: Path, tmp_path: Path
 ) -> None:
-    options = ("--depths", 2, 40, 41, "--residual", "post", "resdual")
+    options = ("--depths", 2, 12, "--residual", "post", "resdual")
     words = init_command(reversal, tmp_path / "broken", *options)
     assert interrupt(words, tmp_path / "broken") == 130
     kept = json.loads((tmp_path / "broken" / "settings.json").read_text())["measured"]
-    assert 1 <= len(kept) < 6
+    assert 1 <= len(kept) < 4
     assert {row["model"] for row in table(tmp_path / "broken")} == set(kept)
     assert (tmp_path / "broken" / "claims.txt").is_file()
     assert (tmp_path / "broken" / "gradients.png").is_file()
-    output = run(*words, cwd=ROOT)
-    assert f"{len(kept)} of 6 models are in {tmp_path / 'broken'} already" in output
-    run(*init_command(reversal, tmp_path / "whole", *options), cwd=ROOT)
+    output = run(*words)
+    assert f"{len(kept)} of 4 models are in {tmp_path / 'broken'} already" in output
+    run(*init_command(reversal, tmp_path / "whole", *options))
     assert table(tmp_path / "broken") == table(tmp_path / "whole")
 
 
@@ -202,18 +201,10 @@ def test_a_checkpoint_of_other_dictionaries(learned: Path, tmp_path: Path) -> No
 
 
 def test_bad_data(reversal: Path, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
     shutil.copytree(reversal, tmp_path / "cut")
     (tmp_path / "cut" / "train.src-tgt.src.idx").write_bytes(b"")
-    cases = {
-        tmp_path / "none": "data folder .*none does not exist",
-        empty: r"data folder .*empty holds no dict\.\*\.txt",
-        tmp_path / "cut": r".*train\.src-tgt\.src\.idx is empty",
-    }
-    for data, message in cases.items():
-        output = refused("init", data, "--out", tmp_path / "out", "--depths", 1)
-        assert re.search(f"resdual-diagnose: error: {message}", output)
+    output = refused("init", tmp_path / "cut", "--out", tmp_path / "out", "--depths", 1)
+    assert re.search(r"resdual-diagnose: error: .*train\.src-tgt\.src\.idx is empty", output)
     assert not (tmp_path / "out").exists()
 
 
