@@ -156,10 +156,8 @@ def test_finetune_from_fairseqs_transformer_lm(counting: Path, tmp_path: Path) -
         assert torch.allclose(tuned[key], value, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("preset", ["resdual_transformer_lm", "resdual_transformer_lm_gpt2_big"])
-def test_hydra_trains_and_what_it_wrote_evaluates(
-    preset: str, counting: Path, tmp_path: Path
-) -> None:
+def test_hydra_trains_and_what_it_wrote_evaluates(counting: Path, tmp_path: Path) -> None:
+    preset = "resdual_transformer_lm_gpt2_small"
     sizes = ("embed_dim", "input_dim", "output_dim", "ffn_embed_dim")
     output = run(
         "fairseq-hydra-train", "--config-dir", PLUGIN / "config", "--config-name", preset,

@@ -128,6 +128,15 @@ def let_sentences_end(model: nn.Module) -> nn.Module:
     return model
 
 
+def step_by_step(model: nn.Module, tokens: Tensor, memory: Any = None) -> List[Tensor]:
+    """Incremental decoding's output after each token (B x 1 x V), of B x T tokens."""
+    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
+    return [
+        model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
+        for length in range(1, tokens.size(1) + 1)
+    ]
+
+
 def forward(model: nn.Module, batch: Dict[str, Any], **options: Any) -> Tensor:
     """The model's logits (or features) on a batch: B x T x C."""
     return model(**batch["net_input"], **options)[0]

@@ -5,7 +5,15 @@ from typing import Any, Dict, List, Optional
 import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
-from helpers.models import KINDS, PAD, assert_close, let_sentences_end, sample, stirred
+from helpers.models import (
+    KINDS,
+    PAD,
+    assert_close,
+    let_sentences_end,
+    sample,
+    step_by_step,
+    stirred,
+)
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
@@ -45,11 +53,8 @@ def test_steps_equal_the_full_pass(kind: str, name: str) -> None:
     model = stirred(residual=kind, **OPTIONS[name])
     batch = batch_without_target_padding()
     expected = model(**batch)[0]
-    memory = model.encoder(batch["src_tokens"])
-    state: State = {}
-    for length in range(1, expected.size(1) + 1):
-        previous = batch["prev_output_tokens"][:, :length]
-        assert_close(next_logits(model, previous, memory, state), expected[:, length - 1])
+    steps = step_by_step(model, batch["prev_output_tokens"], model.encoder(batch["src_tokens"]))
+    assert_close(torch.cat(steps, dim=1), expected)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Protects extreme inputs: one token, nothing but padding, 1024 positions and more."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from helpers.models import (
     gradients,
     sentences,
     shifted,
+    step_by_step,
     stir,
     stirred,
 )
@@ -94,11 +95,7 @@ def test_a_thousand_decoding_steps_are_the_whole_pass() -> None:
     source = sentences([1024], seed=1)
     previous = shifted(sentences([1024], seed=2))
     expected = model(source, None, previous)[0]
-    memory = model.encoder(source)
-    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
-    steps: List[Tensor] = []
-    for length in range(1, 1025):
-        steps.append(model.decoder(previous[:, :length], memory, incremental_state=state)[0])
+    steps = step_by_step(model, previous, model.encoder(source))
     torch.testing.assert_close(torch.cat(steps, dim=1), expected, rtol=0, atol=1e-3)
 
 

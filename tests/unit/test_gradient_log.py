@@ -4,7 +4,7 @@ import csv
 import gc
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.model.blocks import blocks_of
 from resdual_fairseq.training.gradient_log import COLUMNS, FILE, check_gradient_log, rows_before
 
 MODULES = {
@@ -198,21 +197,6 @@ def test_nothing_is_attached_where_it_is_off_or_nothing_is_trained(tmp_path: Pat
     assert off.gradient_log is None
     assert decoding.gradient_log is None
     assert len(hooks) == before
-
-
-def test_blocks_are_numbered_as_their_connections() -> None:
-    model = build(scale_attn=True, scale_heads=True, scale_fc=True, scale_resids=True)
-    found: Dict[str, List[Tuple[int, int, str]]] = {"encoder": [], "decoder": []}
-    for block in blocks_of(model):
-        found[block.stack].append((block.k, block.layer, block.part))
-    assert found["encoder"] == [
-        (1, 0, "self_attn"), (2, 0, "ffn"), (3, 1, "self_attn"), (4, 1, "ffn"),
-    ]  # fmt: skip
-    assert [k for k, _, _ in found["decoder"]] == list(range(1, 10))
-    names = {f"{b.stack}.layers.{b.layer}.{n}" for b in blocks_of(model) for n in b.weights}
-    rest = {name for name, _ in model.named_parameters() if ".layers." in name} - names
-    assert all("_layer_norm." in name for name in rest)
-    assert len(rest) == 2 * 13
 
 
 @pytest.mark.parametrize(

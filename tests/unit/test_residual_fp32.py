@@ -12,6 +12,7 @@ from helpers.models import (
     forward,
     gradients,
     sample,
+    step_by_step,
     stir,
     stirred,
 )
@@ -125,11 +126,7 @@ def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
     )
     expected = model(net_input["src_tokens"], None, previous)[0].float()
     memory = model.encoder(net_input["src_tokens"])
-    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
-    steps = []
-    for length in range(1, previous.size(1) + 1):
-        steps.append(model.decoder(previous[:, :length], memory, incremental_state=state)[0])
-    actual = torch.cat(steps, dim=1)
+    actual = torch.cat(step_by_step(model, previous, memory), dim=1)
     assert actual.dtype == torch.bfloat16
     assert (actual.float() - expected).norm() / expected.norm() < 0.1
 

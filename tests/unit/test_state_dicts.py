@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
-from helpers.host import BASELINES, build_host
+from helpers.host import build_host
 from helpers.models import assert_close, build, forward, sample, stir, stirred
 from torch import Tensor, nn
 
@@ -114,14 +114,11 @@ def old_weights_in_both(kind: str, **options: Any) -> Tuple[nn.Module, nn.Module
     return model, host
 
 
-@pytest.mark.parametrize("kind", BASELINES)
-def test_baselines_take_old_weights_as_the_host_does(kind: str) -> None:
-    model, host = old_weights_in_both(kind)
-    assert_close(forward(model, sample()), forward(host, sample()))
-
-
-def test_pre_ln_without_decoder_final_norm_takes_old_weights_as_the_host_does() -> None:
-    model, host = old_weights_in_both("pre", no_decoder_final_norm=True)
+@pytest.mark.parametrize(
+    ("kind", "options"), [("post", {}), ("pre", {}), ("pre", {"no_decoder_final_norm": True})]
+)
+def test_baselines_take_old_weights_as_the_host_does(kind: str, options: Dict[str, Any]) -> None:
+    model, host = old_weights_in_both(kind, **options)
     assert_close(forward(model, sample()), forward(host, sample()))
 
 
