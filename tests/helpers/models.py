@@ -1,7 +1,7 @@
 """Tiny models of this package and of fairseq, with weights that hide no mistake."""
 
 from argparse import Namespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -145,6 +145,15 @@ def forward(model: nn.Module, batch: Dict[str, Any], **options: Any) -> Tensor:
 def gradients(model: nn.Module) -> Dict[str, Optional[Tensor]]:
     """Every parameter's gradient, by name."""
     return {name: weight.grad for name, weight in model.named_parameters()}
+
+
+def output_and_gradients(model: nn.Module, seed: int = 3) -> Tuple[Tensor, Dict[str, Any]]:
+    """Of the mean square of the logits; the seed decides dropout and LayerDrop."""
+    torch.manual_seed(seed)
+    model.zero_grad()
+    output = forward(model, sample())
+    output.square().mean().backward()
+    return output.detach(), gradients(model)
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:

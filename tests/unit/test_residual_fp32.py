@@ -10,7 +10,7 @@ from helpers.models import (
     assert_same_gradients,
     build,
     forward,
-    gradients,
+    output_and_gradients,
     sample,
     step_by_step,
     stir,
@@ -57,10 +57,7 @@ def test_no_bit_changes_where_nothing_is_narrow(kind: str, dtype: torch.dtype) -
     found = []
     for fp32 in (False, True):
         model = stir(build(residual=kind, residual_fp32=fp32, dropout=0.2)).to(dtype).train()
-        torch.manual_seed(3)
-        output = forward(model, sample())
-        output.square().mean().backward()
-        found.append((output.detach(), gradients(model)))
+        found.append(output_and_gradients(model))
     assert torch.equal(found[0][0], found[1][0])
     assert_same_gradients(found[1][1], found[0][1], tolerance=0)
 
@@ -136,10 +133,7 @@ def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
 def test_activation_checkpointing(kind: str, how: str) -> None:
     found = []
     for options in ({}, {how: True}):
-        model = narrow(kind, dropout=0.2, **options).train()
-        torch.manual_seed(4)
-        forward(model, sample()).float().square().mean().backward()
-        found.append(gradients(model))
+        found.append(output_and_gradients(narrow(kind, dropout=0.2, **options).train())[1])
     for name, gradient in found[0].items():
         other = found[1][name]
         assert gradient is not None and gradient.dtype == torch.bfloat16 and other is not None

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from helpers.models import (
     build,
     forward,
     gradients,
+    output_and_gradients,
     sample,
     sentences,
     shifted,
@@ -21,14 +22,6 @@ from helpers.models import (
     stirred,
 )
 from torch import Tensor, nn
-
-
-def output_and_gradients(model: nn.Module, seed: int) -> Tuple[Tensor, Dict[str, Any]]:
-    torch.manual_seed(seed)
-    model.zero_grad()
-    output = forward(model, sample())
-    output.square().mean().backward()
-    return output.detach(), gradients(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
