@@ -1,4 +1,4 @@
-"""Protects options on the command line: transformer's train, what cannot hold stops."""
+"""Protects options on the command line: those of transformer, and data that are not there."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Protects the other ways in: hydra, two processes, from_pretrained, torch.hub."""
+"""Protects the other ways in: hydra, from_pretrained, torch.hub."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Protects the way from text to translations: train, validate, generate, interactive, average."""
+"""Protects the way from text to translations: train, generate, interactive, average."""
 
 from pathlib import Path
 

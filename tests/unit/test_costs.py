@@ -1,4 +1,4 @@
-"""Protects the price of a layer: products and bytes kept in training, calls in decoding.
+"""Protects the price of a layer in training: products and bytes kept.
 
 Counts, not times, so that it says the same on every machine. Costs of one layer are differences
 between models of one and of two.

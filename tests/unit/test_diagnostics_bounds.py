@@ -1,4 +1,4 @@
-"""Protects the bounds of blocks and streams: no input, found or searched for, passes them."""
+"""Protects the bounds of blocks and streams: no input passes them, and some reach them."""
 
 import copy
 import math

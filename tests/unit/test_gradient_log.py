@@ -166,17 +166,6 @@ def test_a_resumed_run_writes_anew_what_came_after_its_checkpoint(tmp_path: Path
     assert rows_before(tmp_path / FILE, 1) == []
 
 
-def test_the_hook_goes_with_its_model(tmp_path: Path) -> None:
-    gc.collect()
-    hooks = torch_optimizer._global_optimizer_pre_hooks
-    before = len(hooks)
-    model = model_that_logs(tmp_path)
-    assert len(hooks) == before + 1
-    del model
-    gc.collect()
-    assert len(hooks) == before
-
-
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resdual_fairseq.training.gradient_log.is_first_process", lambda: False)
     model = model_that_logs(tmp_path)

@@ -1,4 +1,4 @@
-"""Protects what holds for every model: shapes, causality, padding, order of the batch, bounds."""
+"""Protects what holds for every model: shapes, causality, padding, bounds."""
 
 import math
 from typing import Any, Dict
