@@ -1,25 +1,13 @@
-"""Protects training on raw text, over several batches an update, of limited length, with BLEU."""
+"""Protects training over several batches an update, of limited length, with BLEU."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from helpers.commands import generate_command, hypotheses, preprocess, run, train_command
+from helpers.commands import generate_command, hypotheses, run, train_command
 
 pytestmark = pytest.mark.slow
-
-
-def test_raw_text(reversal_text: Path, tmp_path: Path) -> None:
-    raw = ("--dataset-impl", "raw")
-    data = preprocess(tmp_path / "raw", reversal_text, *raw)
-    assert (data / "train.src-tgt.src").is_file()
-    run(*train_command(data, tmp_path / "model", "--max-update", 2, *raw))
-    output = run(*generate_command(
-        data, tmp_path / "model" / "checkpoint_last.pt", "--gen-subset", "valid",
-        "--max-len-b", 3, *raw,
-    ))  # fmt: skip
-    assert len(hypotheses(output)) == 100
 
 
 def test_several_batches_an_update_and_bleu_in_validation(reversal: Path, tmp_path: Path) -> None:
@@ -44,29 +32,3 @@ def test_sentences_longer_than_the_model_has_positions_for(reversal: Path, tmp_p
     found = hypotheses(run(*command, skip))
     assert 0 < len(found) < 100
     assert max(len(line.split()) for line in found.values()) <= 4
-
-
-def test_mixture_of_experts(reversal: Path, tmp_path: Path) -> None:
-    """fairseq's example task of several experts in one model."""
-    experts = ("--task", "translation_moe", "--method", "hMoElp", "--mean-pool-gating-network",
-               "--num-experts", 3)  # fmt: skip
-    plugins = moe_and_this(tmp_path)
-    run(*train_command(
-        reversal, tmp_path, *experts, "--user-dir", plugins, "--max-update", 2,
-        "--mean-pool-gating-network-encoder-dim", 64,
-    ))  # fmt: skip
-    output = run(*generate_command(
-        reversal, tmp_path / "checkpoint_last.pt", *experts, "--user-dir", plugins,
-        "--gen-expert", 1, "--gen-subset", "valid", "--max-len-b", 4,
-    ))  # fmt: skip
-    assert len(hypotheses(output)) == 100
-
-
-def moe_and_this(folder: Path) -> Path:
-    """A --user-dir with the example's task and this package's model."""
-    plugin = folder / "moe_and_this"
-    plugin.mkdir()
-    (plugin / "__init__.py").write_text(
-        "import resdual_fairseq\nfrom fairseq.examples.translation_moe import translation_moe_src\n"
-    )
-    return plugin

@@ -78,19 +78,6 @@ def rounded(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_eight_bits_translate_nearly_as_well(
-    rounded: Path, exported: Path, lines: List[str], example: Any
-) -> None:
-    sizes = [
-        sum((folder / name).stat().st_size for name in (ENCODER, STEP))
-        for folder in (exported, rounded)
-    ]
-    assert sizes[1] < 0.7 * sizes[0]
-    found = example.Translator(rounded, threads=1).translate(lines)
-    right = sum(line[::-1] == translation for line, translation in zip(lines, found))
-    assert right > 0.9 * len(lines)
-
-
 def test_the_script_that_compares_them(
     rounded: Path, exported: Path, learned: Path, reversal: Path, reversal_text: Path
 ) -> None:

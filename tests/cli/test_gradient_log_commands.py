@@ -47,11 +47,6 @@ def test_a_resumed_run_has_the_rows_of_an_unbroken_one(
     assert rows(tmp_path) == rows(plain)
 
 
-def test_nothing_is_written_without_the_option(reversal: Path, tmp_path: Path) -> None:
-    run(*train_command(reversal, tmp_path, "--max-update", 1, "--disable-validation"))
-    assert not (tmp_path / FILE).exists()
-
-
 @pytest.mark.parametrize(
     "precision",
     [
@@ -66,13 +61,6 @@ def test_half_precision_has_the_norms_of_float32(
     """At update 1: later ones follow other roundings."""
     run(*train_command(reversal, tmp_path, *OPTIONS, *precision))
     assert norms(tmp_path)[:10] == pytest.approx(norms(plain)[:10], rel=0.03)
-
-
-def test_clipped_and_accumulated_gradients(reversal: Path, tmp_path: Path) -> None:
-    run(*train_command(reversal, tmp_path, *OPTIONS, "--clip-norm", 0.01, "--update-freq", 3))
-    for update in range(4):
-        squares = [norm**2 for norm in norms(tmp_path)[10 * update : 10 * update + 10]]
-        assert 0.001 < sum(squares) ** 0.5 <= 0.01
 
 
 def free_port() -> int:
@@ -132,14 +120,3 @@ def test_hydra_logs_where_the_run_writes(reversal: Path, tmp_path: Path) -> None
     run(*command, f"common.tensorboard_logdir='{tmp_path / 'board'}'")
     assert len(rows(tmp_path / "run")) == 10
     assert list((tmp_path / "board" / "block_gradients").iterdir())
-
-
-def test_a_checkpoint_remembers_the_option_and_decoding_does_not_log(
-    plain: Path, reversal: Path
-) -> None:
-    before = (plain / FILE).read_text()
-    run(
-        "fairseq-validate", reversal, "--user-dir", PLUGIN, "--task", "translation",
-        "--path", plain / "checkpoint_last.pt", "--max-tokens", 1000
-    )  # fmt: skip
-    assert (plain / FILE).read_text() == before

@@ -58,17 +58,6 @@ def test_train_for_two_epochs(data: Path, tmp_path: Path) -> None:
     assert warnings(run(*command, "--max-epoch", 3)) == []
 
 
-def test_hydra(data: Path, tmp_path: Path) -> None:
-    output = run(
-        "fairseq-hydra-train", "--config-dir", PLUGIN / "config",
-        "--config-name", "resdual_transformer_tiny", f"common.user_dir={PLUGIN}",
-        f"task.data={data}", "++task.source_lang=src", "++task.target_lang=tgt",
-        "dataset.num_workers=0", "dataset.required_batch_size_multiple=8",
-        "dataset.batch_size=50", "optimization.max_update=2", "hydra.run.dir=.", cwd=tmp_path,
-    )  # fmt: skip
-    assert warnings(output) == ["4 of 100 valid"]
-
-
 def test_a_task_that_makes_its_batches_itself(data: Path, tmp_path: Path) -> None:
     for path in data.glob("test.*"):
         for split in ("train", "valid"):

@@ -12,7 +12,6 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from fairseq.data import Dictionary, data_utils
 from fairseq.data.encoders.moses_tokenizer import MosesTokenizer, MosesTokenizerConfig
 from fairseq.data.encoders.subword_nmt_bpe import SubwordNMTBPE
 from helpers.commands import ROOT, run
@@ -55,20 +54,6 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
-def test_data_bin_holds_the_lines(whole: Path) -> None:
-    dictionaries = [
-        Dictionary.load(str(whole / "data-bin" / f"dict.{x}.txt")) for x in ("en", "de")
-    ]
-    assert dictionaries[0] == dictionaries[1]
-    for split, count in (("train", 240), ("valid", 20), ("test", 40)):
-        for language in ("en", "de"):
-            prefix = str(whole / "data-bin" / f"{split}.en-de.{language}")
-            data = data_utils.load_indexed_dataset(prefix, dictionaries[0])
-            assert len(data) == count
-            strings = [dictionaries[0].string(sentence) for sentence in data]
-            assert strings == lines(whole / "bpe" / f"{split}.{language}")
-
-
 def test_fairseq_encodes_and_decodes_alike(whole: Path) -> None:
     """`--tokenizer moses --bpe subword_nmt` reads and writes text as the data has it."""
     moses = MosesTokenizer(MosesTokenizerConfig(source_lang="en", target_lang="de"))
@@ -78,14 +63,6 @@ def test_fairseq_encodes_and_decodes_alike(whole: Path) -> None:
     assert [bpe.encode(moses.encode(text)) for text in sources] == lines(whole / "bpe" / "test.en")
     targets = lines(whole / "bpe" / "test.de")
     assert [moses.decode(bpe.decode(text)) for text in targets] == lines(whole / "text" / "test.de")
-
-
-def test_manifest_counts_what_is_there(whole: Path) -> None:
-    manifest = json.loads((whole / "manifest.json").read_text(encoding="utf-8"))
-    subwords = sum(len(line.split()) for line in lines(whole / "bpe" / "train.de"))
-    assert manifest["splits"]["train"]["tokens"]["de"] == subwords
-    assert manifest["dictionary"] == len(Dictionary.load(str(whole / "data-bin" / "dict.en.txt")))
-    assert {"sacremoses", "subword-nmt"} <= manifest["versions"].keys()
 
 
 def sums(out: Path) -> dict[str, str]:

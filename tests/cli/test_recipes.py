@@ -96,9 +96,6 @@ def test_iwslt14(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_wmt14_with_sacrebleus_test_set_is_translated_and_scored(tmp_path: Path) -> None:
     write_wmt14(tmp_path)
     script = EXAMPLES / "wmt14_en_de" / "prepare.py"
-    assert "is not the file that this" in run(
-        sys.executable, script, *options(tmp_path), fails=True
-    )
     checksum = hashlib.md5((tmp_path / "test-full.tgz").read_bytes()).hexdigest()
     given = (sys.executable, "-c", WITH_CHECKSUM, checksum, script, *options(tmp_path))
     run(*given, SACREBLEU=str(tmp_path / "sacrebleu"))

@@ -1,16 +1,15 @@
 """Protects a killed training: it goes on to the losses and weights of an unbroken one."""
 
-import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import List
 
 import pytest
 import torch
-from helpers.commands import environment, preprocess, run, train_command
+from helpers.commands import environment, losses, preprocess, run, train_command
 
 from resdual_fairseq.checkpoints.loading import load_whole_checkpoint
 
@@ -20,16 +19,6 @@ OPTIONS = (
     *("--max-update", UPDATES, "--max-tokens", 150, "--update-epoch-batch-itr", "True"),
     *("--save-interval-updates", 4, "--keep-interval-updates", 1, "--disable-validation"),
 )
-
-
-def losses(output: str) -> Dict[int, str]:
-    """Training loss of each update, out of the log."""
-    found = {}
-    for line in output.split("\n"):
-        if "| train_inner | " in line:
-            entry = json.loads(line.split("| train_inner | ", 1)[1])
-            found[int(entry["num_updates"])] = entry["loss"]
-    return found
 
 
 def start_and_kill(command: List[str], folder: Path, checkpoint: str) -> None:

@@ -1,6 +1,5 @@
-"""Protects the way from text to translations: train, validate, generate, interactive, average."""
+"""Protects the way from text to translations: train, generate, interactive, average."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -51,15 +50,6 @@ def test_interactive_takes_empty_and_very_long_lines(learned: Path, reversal: Pa
     assert "nan" not in typed
 
 
-def test_validate_reports_the_loss_of_training(learned: Path, reversal: Path) -> None:
-    output = run(
-        "fairseq-validate", reversal, "--user-dir", PLUGIN, "--task", "translation",
-        "--path", learned / "checkpoint_last.pt", "--valid-subset", "valid",
-        "--required-batch-size-multiple", 1, "--max-tokens", 1000,
-    )  # fmt: skip
-    assert float(re.findall(r"valid on 'valid' subset \| loss ([0-9.]+)", output)[-1]) < 0.5
-
-
 def test_average_and_ensemble_translate(
     learned: Path, reversal: Path, reversal_text: Path, tmp_path: Path
 ) -> None:
@@ -72,21 +62,3 @@ def test_average_and_ensemble_translate(
     assert exact(hypotheses(run(*generate_command(reversal, average))), wanted) > 0.9
     both = f"{average}:{learned / 'checkpoint_last.pt'}"
     assert exact(hypotheses(run(*generate_command(reversal, both))), wanted) > 0.9
-
-
-def test_averaging_says_what_is_wrong(learned: Path, tmp_path: Path) -> None:
-    output = run(
-        "resdual-average-checkpoints", "--inputs", learned, "--num-epoch-checkpoints", 3,
-        "--output", tmp_path / "average.pt", fails=True,
-    )  # fmt: skip
-    assert "holds 0 such checkpoints and 3 are to be averaged" in output
-    assert "Traceback" not in output
-    assert not list(tmp_path.iterdir())
-
-
-def test_alignments_and_sampling_options_of_the_generator(learned: Path, reversal: Path) -> None:
-    checkpoint = learned / "checkpoint_last.pt"
-    output = run(*generate_command(reversal, checkpoint, "--print-alignment", "--prefix-size", 1))
-    assert output.count("\nA-") == 200
-    output = run(*generate_command(reversal, checkpoint, "--sampling", "--beam", 1, "--seed", 2))
-    assert len(hypotheses(output)) == 200

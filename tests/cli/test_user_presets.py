@@ -18,7 +18,8 @@ class MyTransformer(ResDualTransformerModel):
 
 @register_model_architecture("my_transformer", "mine")
 def mine(args):
-    args.encoder_layers = getattr(args, "encoder_layers", 1)
+    args.encoder_layers = args.decoder_layers = 1
+    args.encoder_embed_dim = 16
     tiny(args)
 """
 

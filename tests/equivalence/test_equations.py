@@ -15,7 +15,6 @@ from helpers.models import (
     stir,
     stirred,
 )
-from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -95,15 +94,6 @@ def test_scale_and_alpha_stand_where_the_paper_has_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_encoder_alone_is_its_equations(kind: str) -> None:
-    model = stirred(residual=kind, encoder_layers=4)
-    plain = PlainModel(model, KINDS[kind], {"encoder_layers": 4}, kept={})
-    source = sample()["net_input"]["src_tokens"]
-    output = model.encoder(source)["encoder_out"][0].transpose(0, 1)
-    assert_close(output, plain.encode(source))
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_layers_that_layerdrop_leaves_out_are_in_neither_stream(kind: str) -> None:
     options: Dict[str, Any] = {"encoder_layers": 4, "decoder_layers": 4}
     drops: Dict[str, Any] = {"encoder_layerdrop": 0.5, "decoder_layerdrop": 0.5}
@@ -123,15 +113,3 @@ def test_layers_that_layerdrop_leaves_out_are_in_neither_stream(kind: str) -> No
 def drawn_layers(layers: int) -> "list[int]":
     """The layers that fairseq's LayerDrop keeps when it draws next."""
     return [index for index, chance in enumerate(torch.empty(layers).uniform_()) if chance > 0.5]
-
-
-def test_resdual_is_none_of_its_baselines() -> None:
-    batch = sample()
-    weights = stirred(residual="resdual").state_dict()
-    outputs: Dict[str, Tensor] = {}
-    for kind in KINDS:
-        model = stirred(residual=kind)
-        model.load_state_dict(weights, strict=kind != "post")
-        outputs[kind] = forward(model, batch)
-    assert (outputs["resdual"] - outputs["post"]).abs().max() > 0.1
-    assert (outputs["resdual"] - outputs["pre"]).abs().max() > 0.1

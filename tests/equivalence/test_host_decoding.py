@@ -6,24 +6,11 @@ import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
 from helpers.host import BASELINES, CELLS, OPTIONS, pair
-from helpers.models import EOS, assert_close, forward, let_sentences_end, sample
+from helpers.models import EOS, PAD, assert_close, forward, let_sentences_end, sample, step_by_step
 from torch import Tensor, nn
 
 EITHER = pytest.mark.parametrize("kind", BASELINES)
 GRID = pytest.mark.parametrize(("kind", "name"), CELLS)
-
-
-def step_by_step(model: nn.Module, batch: Dict[str, Any]) -> List[Tensor]:
-    """Incremental decoding's output after each target token."""
-    net_input = batch["net_input"]
-    memory = model.encoder(net_input["src_tokens"])
-    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
-    previous = net_input["prev_output_tokens"].clone()
-    previous[previous.eq(model.decoder.padding_idx)] = 7  # beams hold no padding
-    return [
-        model.decoder(previous[:, :length], encoder_out=memory, incremental_state=state)[0]
-        for length in range(1, previous.size(1) + 1)
-    ]
 
 
 def hypotheses(model: nn.Module, beam: int, **options: Any) -> List[List[Dict[str, Tensor]]]:
@@ -36,10 +23,13 @@ def hypotheses(model: nn.Module, beam: int, **options: Any) -> List[List[Dict[st
 @GRID
 def test_incremental_decoding(kind: str, name: str) -> None:
     model, host = (m.eval() for m in pair(kind, **OPTIONS[name]))
-    batch = sample()
+    net_input = sample()["net_input"]
+    tokens = net_input["prev_output_tokens"].clone()
+    tokens[tokens.eq(PAD)] = 7  # beams hold no padding
     with torch.no_grad():
-        for ours, theirs in zip(step_by_step(model, batch), step_by_step(host, batch)):
-            assert_close(ours, theirs)
+        found = [step_by_step(m, tokens, m.encoder(net_input["src_tokens"])) for m in (model, host)]
+    for ours, theirs in zip(*found):
+        assert_close(ours, theirs)
 
 
 @GRID

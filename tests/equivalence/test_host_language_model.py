@@ -4,10 +4,9 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from fairseq.criterions.adaptive_loss import AdaptiveLoss
-from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.sequence_generator import SequenceGenerator
 from helpers.equations import KINDS
+from helpers.host import assert_same_training
 from helpers.language_models import (
     CELLS,
     OPTIONS,
@@ -16,7 +15,6 @@ from helpers.language_models import (
     build_lm,
     lm_pair,
     lm_sample,
-    step_by_step,
 )
 from helpers.models import (
     PAD,
@@ -24,34 +22,17 @@ from helpers.models import (
     assert_same_gradients,
     forward,
     gradients,
+    step_by_step,
     stir,
-    task,
 )
-from torch import nn
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 GRID = pytest.mark.parametrize(("kind", "name"), CELLS)
 
 
-def loss_and_gradients(model: nn.Module, options: Dict[str, Any], seed: int) -> Any:
-    """One training step's loss; the seed decides dropout, LayerDrop and quantization noise."""
-    kind = AdaptiveLoss if "adaptive_softmax_cutoff" in options else CrossEntropyCriterion
-    model.train()
-    model.zero_grad()
-    torch.manual_seed(seed)
-    loss, _, _ = kind(task(), sentence_avg=False)(model, lm_sample())
-    loss.backward()
-    return loss.detach(), gradients(model)
-
-
 @GRID
 def test_loss_and_gradients(kind: str, name: str) -> None:
-    model, host = lm_pair(kind, **OPTIONS[name])
-    for seed in (1, 2):
-        loss, grads = loss_and_gradients(model, OPTIONS[name], seed)
-        host_loss, host_grads = loss_and_gradients(host, OPTIONS[name], seed)
-        assert_close(loss, host_loss)
-        assert_same_gradients(grads, host_grads)
+    assert_same_training(*lm_pair(kind, **OPTIONS[name]), lm_sample())
 
 
 @GRID
@@ -75,11 +56,6 @@ def test_parameters_their_names_and_their_initial_values(kind: str, name: str) -
     assert list(model) == list(host)
     for key, value in host.items():
         assert key.endswith("_float_tensor") or torch.equal(model[key], value), key
-
-
-def test_resdual_has_the_parameters_of_pre_ln() -> None:
-    host = [name for name, _ in build_host_lm("pre").named_parameters()]
-    assert [name for name, _ in build_lm(residual="resdual").named_parameters()] == host
 
 
 @pytest.mark.parametrize("kind", ["post", "pre"])

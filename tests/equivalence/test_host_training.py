@@ -1,54 +1,24 @@
 """Protects fair comparisons: Post-LN and Pre-LN train exactly as fairseq's `transformer` does."""
 
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import pytest
 import torch
-from fairseq.criterions import FairseqCriterion
-from fairseq.criterions.adaptive_loss import AdaptiveLoss
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from helpers.host import BASELINES, CELLS, OPTIONS, build_host, pair
+from helpers.host import BASELINES, CELLS, OPTIONS, assert_same_training, build_host, pair
 from helpers.models import (
     assert_close,
-    assert_same_gradients,
     build,
     forward,
-    gradients,
     sample,
-    task,
 )
-from torch import Tensor, nn
 
 GRID = pytest.mark.parametrize(("kind", "name"), CELLS)
 EITHER = pytest.mark.parametrize("kind", BASELINES)
 
 
-def criterion(options: Dict[str, Any]) -> FairseqCriterion:
-    if "adaptive_softmax_cutoff" in options:
-        return AdaptiveLoss(task(), sentence_avg=False)
-    return LabelSmoothedCrossEntropyCriterion(task(), sentence_avg=False, label_smoothing=0.1)
-
-
-def loss_and_gradients(
-    model: nn.Module, options: Dict[str, Any], seed: int
-) -> Tuple[Tensor, Dict[str, Any]]:
-    """One training step's loss; the seed decides dropout, LayerDrop and quantization noise."""
-    model.train()
-    model.zero_grad()
-    torch.manual_seed(seed)
-    loss, _, _ = criterion(options)(model, sample())
-    loss.backward()
-    return loss.detach(), gradients(model)
-
-
 @GRID
 def test_loss_and_gradients(kind: str, name: str) -> None:
-    model, host = pair(kind, **OPTIONS[name])
-    for seed in (1, 2):
-        loss, grads = loss_and_gradients(model, OPTIONS[name], seed)
-        host_loss, host_grads = loss_and_gradients(host, OPTIONS[name], seed)
-        assert_close(loss, host_loss)
-        assert_same_gradients(grads, host_grads)
+    assert_same_training(*pair(kind, **OPTIONS[name]), sample())
 
 
 @GRID

@@ -5,8 +5,7 @@ from typing import Any, Dict
 
 import pytest
 from helpers.equations import KINDS, PlainModel
-from helpers.host import BASELINES, build_host
-from helpers.models import MODEL, assert_close, build, forward, sample, stir, stirred
+from helpers.models import MODEL, assert_close, build, forward, sample, stirred
 
 DEEP: Dict[str, Any] = {"encoder_layers": 4, "decoder_layers": 4}
 KEEP: Dict[str, Any] = {"encoder_layers_to_keep": "0,2", "decoder_layers_to_keep": "1,3"}
@@ -17,15 +16,6 @@ def pruned(weights: Dict[str, Any], model: Any, arch: str) -> Any:
     """The model, loaded from deeper weights as fairseq's commands load them."""
     model.load_state_dict(weights, model_cfg=Namespace(arch=arch, **KEEP))
     return model.eval()
-
-
-@pytest.mark.parametrize("kind", BASELINES)
-def test_as_the_host_prunes(kind: str) -> None:
-    weights = stir(build_host(kind, **DEEP)).state_dict()
-    host = pruned(dict(weights), build_host(kind, **DEEP, **KEEP), "transformer")
-    model = pruned(dict(weights), build(residual=kind, **DEEP, **KEEP), MODEL)
-    assert len(model.encoder.layers) == len(model.decoder.layers) == 2
-    assert_close(forward(model, sample()), forward(host, sample()))
 
 
 @pytest.mark.usefixtures("exact_softmax")

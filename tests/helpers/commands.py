@@ -123,6 +123,16 @@ def generate_command(data: Path, checkpoint: object, *options: object) -> List[s
     ]  # fmt: skip
 
 
+def losses(output: str) -> Dict[int, float]:
+    """Training loss of each update, out of the log."""
+    entries = [
+        json.loads(line.split("| train_inner | ", 1)[1])
+        for line in output.split("\n")
+        if "| train_inner | " in line
+    ]
+    return {int(entry["num_updates"]): float(entry["loss"]) for entry in entries}
+
+
 def hypotheses(output: str) -> Dict[int, str]:
     """Translations by line number, of fairseq-generate's or fairseq-interactive's output."""
     lines = [line.split("\t") for line in output.split("\n") if line.startswith("H-")]

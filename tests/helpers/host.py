@@ -2,9 +2,13 @@
 
 from typing import Any, Dict, Tuple
 
-from torch import nn
+import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.criterions.adaptive_loss import AdaptiveLoss
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from torch import Tensor, nn
 
-from .models import build, stir
+from .models import assert_close, assert_same_gradients, build, gradients, stir, task
 
 HOST = "transformer"
 BASELINES = ("post", "pre")
@@ -73,6 +77,29 @@ CELLS = [
     for name in OPTIONS
     if kind == "pre" or name != "no_decoder_final_norm"
 ]
+
+
+def loss_and_gradients(
+    model: nn.Module, batch: Dict[str, Any], seed: int
+) -> Tuple[Tensor, Dict[str, Any]]:
+    """One training step's loss; the seed decides dropout, LayerDrop and quantization noise."""
+    criterion: FairseqCriterion = LabelSmoothedCrossEntropyCriterion(task(), False, 0.1)
+    if model.decoder.adaptive_softmax is not None:
+        criterion = AdaptiveLoss(task(), sentence_avg=False)
+    model.train()
+    model.zero_grad()
+    torch.manual_seed(seed)
+    loss, _, _ = criterion(model, batch)
+    loss.backward()
+    return loss.detach(), gradients(model)
+
+
+def assert_same_training(model: nn.Module, host: nn.Module, batch: Dict[str, Any]) -> None:
+    for seed in (1, 2):
+        loss, grads = loss_and_gradients(model, batch, seed)
+        host_loss, host_grads = loss_and_gradients(host, batch, seed)
+        assert_close(loss, host_loss)
+        assert_same_gradients(grads, host_grads)
 
 
 def pair(kind: str, **options: Any) -> Tuple[nn.Module, nn.Module]:

@@ -1,7 +1,7 @@
 """Tiny language models of this package and of fairseq, and the plain equations of one."""
 
 from argparse import Namespace
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
@@ -102,15 +102,6 @@ def lm_sample(seed: int = 7) -> Dict[str, Any]:
         "net_input": {"src_tokens": previous, "src_lengths": target.ne(PAD).sum(dim=1)},
         "target": target,
     }
-
-
-def step_by_step(model: nn.Module, tokens: Tensor) -> List[Tensor]:
-    """Incremental decoding's output after each token."""
-    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
-    return [
-        model.decoder(tokens[:, :length], incremental_state=state)[0]
-        for length in range(1, tokens.size(1) + 1)
-    ]
 
 
 class PlainLanguageModel(PlainModel):

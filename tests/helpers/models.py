@@ -1,7 +1,7 @@
 """Tiny models of this package and of fairseq, with weights that hide no mistake."""
 
 from argparse import Namespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -128,6 +128,15 @@ def let_sentences_end(model: nn.Module) -> nn.Module:
     return model
 
 
+def step_by_step(model: nn.Module, tokens: Tensor, memory: Any = None) -> List[Tensor]:
+    """Incremental decoding's output after each token (B x 1 x V), of B x T tokens."""
+    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
+    return [
+        model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)[0]
+        for length in range(1, tokens.size(1) + 1)
+    ]
+
+
 def forward(model: nn.Module, batch: Dict[str, Any], **options: Any) -> Tensor:
     """The model's logits (or features) on a batch: B x T x C."""
     return model(**batch["net_input"], **options)[0]
@@ -136,6 +145,15 @@ def forward(model: nn.Module, batch: Dict[str, Any], **options: Any) -> Tensor:
 def gradients(model: nn.Module) -> Dict[str, Optional[Tensor]]:
     """Every parameter's gradient, by name."""
     return {name: weight.grad for name, weight in model.named_parameters()}
+
+
+def output_and_gradients(model: nn.Module, seed: int = 3) -> Tuple[Tensor, Dict[str, Any]]:
+    """Of the mean square of the logits; the seed decides dropout and LayerDrop."""
+    torch.manual_seed(seed)
+    model.zero_grad()
+    output = forward(model, sample())
+    output.square().mean().backward()
+    return output.detach(), gradients(model)
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:

@@ -1,21 +1,16 @@
-"""Protects the price of a layer: products and bytes kept in training, calls in decoding.
+"""Protects the price of a layer in training: products and bytes kept.
 
 Counts, not times, so that it says the same on every machine. Costs of one layer are differences
 between models of one and of two.
 """
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict
 
 import pytest
 import torch
-from fairseq.sequence_generator import SequenceGenerator
-from helpers.models import EOS, KINDS, build, sample
-from helpers.searches import prepared
+from helpers.models import KINDS, build, sample
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from resdual_fairseq.generation.encoder_output import ReorderedOutput
-from resdual_fairseq.native import library
 
 STACKS = ("encoder", "decoder")
 PRE_LN = {"encoder_normalize_before": True, "decoder_normalize_before": True}
@@ -26,7 +21,6 @@ SIZES: Dict[str, Any] = {
     "decoder_layers": 1,
 }
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "matmul"}
-compiled = pytest.mark.skipif(library.loaded() is None, reason="the library was not compiled here")
 
 
 class Products(TorchDispatchMode):
@@ -105,67 +99,3 @@ def test_kept_bytes_of_a_checkpointed_layer(stack: str, kind: str, streams: int)
     tokens = batch["src_tokens" if stack == "encoder" else "prev_output_tokens"].numel()
     kept = of_a_layer(kept_bytes, stack, residual=kind, checkpoint_activations=True)
     assert kept == streams * tokens * SIZES["encoder_embed_dim"] * 4
-
-
-def counted_calls(monkeypatch: pytest.MonkeyPatch) -> Dict[str, int]:
-    """How often the compiled library is called from now on, by function."""
-    calls = {"decode": 0, "encode": 0, "linear": 0}
-    for name in calls:
-        function = getattr(library, name)
-
-        def counted(*arguments: Any, name: str = name, function: Any = function) -> Any:
-            calls[name] += 1
-            return function(*arguments)
-
-        monkeypatch.setattr(library, name, counted)
-    return calls
-
-
-@compiled
-@torch.no_grad()
-@pytest.mark.parametrize("layers", [1, 4])
-@pytest.mark.parametrize("kind", KINDS)
-def test_calls_of_a_decoding_step(kind: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for the stack and one for the output projection, however deep the stack."""
-    model = prepared(build(residual=kind, **{**SIZES, "decoder_layers": layers}).float())
-    batch = sample()["net_input"]
-    memory = model.encoder(batch["src_tokens"], batch["src_lengths"])
-    state: Dict[str, Any] = {}
-    tokens = torch.tensor([[EOS, 5, 6]] * 3)
-    model.decoder(tokens[:, :1], encoder_out=memory, incremental_state=state)
-    calls = counted_calls(monkeypatch)
-    with Products() as inside_torch:
-        for length in (2, 3):
-            model.decoder(tokens[:, :length], encoder_out=memory, incremental_state=state)
-    assert calls == {"decode": 2, "encode": 0, "linear": 2}
-    assert inside_torch.count == 0
-
-
-@compiled
-@torch.no_grad()
-def test_rows_that_a_search_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys and values of the memory once a sentence, not once a beam; the first step, too."""
-    model = prepared(build(**SIZES).float())
-    products: List[int] = []
-    steps: List[int] = []
-    linear, decode = library.linear, library.decode
-
-    def counted_linear(structure: Any, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        if structure.outputs == SIZES["encoder_embed_dim"]:
-            products.append(x.size(0))
-        return linear(structure, x, out)
-
-    def counted_decode(packed: Any, search: Any, *streams: Any) -> None:
-        steps.append(search.rows)
-        decode(packed, search, *streams)
-
-    monkeypatch.setattr(library, "linear", counted_linear)
-    monkeypatch.setattr(library, "decode", counted_decode)
-    monkeypatch.setattr(
-        ReorderedOutput, "__getitem__", lambda *_: pytest.fail("the memory was copied")
-    )
-    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=4, min_len=3)
-    generator.generate([model], sample())
-    sentences, length = sample()["net_input"]["src_tokens"].shape
-    assert products == [sentences * length] * 2
-    assert steps[:2] == [sentences, 4 * sentences]

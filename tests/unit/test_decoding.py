@@ -5,7 +5,15 @@ from typing import Any, Dict, List, Optional
 import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
-from helpers.models import KINDS, PAD, assert_close, let_sentences_end, sample, stirred
+from helpers.models import (
+    KINDS,
+    PAD,
+    assert_close,
+    let_sentences_end,
+    sample,
+    step_by_step,
+    stirred,
+)
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
@@ -45,11 +53,8 @@ def test_steps_equal_the_full_pass(kind: str, name: str) -> None:
     model = stirred(residual=kind, **OPTIONS[name])
     batch = batch_without_target_padding()
     expected = model(**batch)[0]
-    memory = model.encoder(batch["src_tokens"])
-    state: State = {}
-    for length in range(1, expected.size(1) + 1):
-        previous = batch["prev_output_tokens"][:, :length]
-        assert_close(next_logits(model, previous, memory, state), expected[:, length - 1])
+    steps = step_by_step(model, batch["prev_output_tokens"], model.encoder(batch["src_tokens"]))
+    assert_close(torch.cat(steps, dim=1), expected)
 
 
 @torch.no_grad()
@@ -112,18 +117,3 @@ def test_scores_of_beams_are_those_of_the_full_pass(kind: str) -> None:
             torch.testing.assert_close(
                 hypothesis["positional_scores"].double(), scores, rtol=0, atol=1e-5
             )
-
-
-@torch.no_grad()
-def test_two_decodings_side_by_side_do_not_mix() -> None:
-    model = stirred()
-    batch = batch_without_target_padding()
-    sources = [batch["src_tokens"], batch["src_tokens"].flip(0)]
-    targets = [batch["prev_output_tokens"], batch["prev_output_tokens"].flip(0)]
-    expected = [model(source, None, previous)[0] for source, previous in zip(sources, targets)]
-    memories = [model.encoder(source) for source in sources]
-    states: List[State] = [{}, {}]
-    for length in range(1, 5):
-        for which in (0, 1):
-            actual = next_logits(model, targets[which][:, :length], memories[which], states[which])
-            assert_close(actual, expected[which][:, length - 1])

@@ -66,17 +66,6 @@ def test_pre_lns_collapse_has_its_shape_and_lies_on_such_points() -> None:
     assert list(heights) == pytest.approx([math.sqrt(2) / math.sqrt(x) for x in k])
 
 
-def test_one_panel_a_stack_and_depth() -> None:
-    table = [row for depth in (2, 3) for row in rows("pre", "gradient", depth)]
-    titles = [a.get_title() for a in draw(FIGURES["gradients"], curves(table, "gradient")).axes]
-    assert titles == [
-        "encoder, N = 4 blocks",
-        "decoder, N = 6 blocks",
-        "encoder, N = 6 blocks",
-        "decoder, N = 9 blocks",
-    ]
-
-
 def test_checkpoints_of_one_kind_have_colours_of_their_own() -> None:
     table = [row for name in "abc" for row in rows("pre", "gradient", model=name)]
     colors = color_of(list(curves(table, "gradient")))

@@ -1,6 +1,5 @@
 """Protects the table and its folder: columns, whole files, and going on where a run stopped."""
 
-import csv
 from pathlib import Path
 from typing import Any, Dict
 
@@ -8,19 +7,10 @@ import pytest
 from helpers.tables import rows
 
 from resdual_fairseq.diagnostics.session import STATE, Session
-from resdual_fairseq.diagnostics.table import COLUMNS, FILE, Row, read_table, write_table
+from resdual_fairseq.diagnostics.table import FILE, read_table, write_table
 from resdual_fairseq.errors import ResDualError
 
 SETTINGS: Dict[str, Any] = {"data": "/data", "width": None, "batches": 4}
-
-
-def test_every_column_is_documented_and_written(tmp_path: Path) -> None:
-    assert tuple(COLUMNS) == Row._fields
-    write_table(tmp_path / FILE, rows("post", "gradient"))
-    with (tmp_path / FILE).open(newline="") as stream:
-        first = next(csv.DictReader(stream))
-    assert list(first) == list(COLUMNS)
-    assert (first["model"], first["stack"], first["block"]) == ("post-6-1", "encoder", "1")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

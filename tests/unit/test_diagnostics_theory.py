@@ -46,16 +46,6 @@ def test_an_exact_power_is_found() -> None:
     assert power_trend(points(30, power=-0.5)).slope == pytest.approx(-0.5)
 
 
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
-def test_the_interval_contains_the_truth_and_shrinks_with_noise(seeds: int) -> None:
-    wide = exponential_trend(points(60, seeds, rate=-0.05, noise=0.3))
-    narrow = exponential_trend(points(60, seeds, rate=-0.05, noise=0.01))
-    assert wide.low < -0.05 < wide.high
-    assert narrow.low < -0.05 < narrow.high
-    assert narrow.high - narrow.low < (wide.high - wide.low) / 10
-    assert wide.across_seeds == (seeds >= 3)
-
-
 def test_the_intervals_of_many_draws_hold_the_truth_as_often_as_they_say() -> None:
     generator = torch.Generator().manual_seed(2)
     hits = 0

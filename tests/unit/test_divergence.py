@@ -1,13 +1,11 @@
 """Protects what a diverged run says: fairseq's NaN detector works, and the block is named."""
 
-import gc
 import logging
 from typing import Any, Dict, Iterator, List
 
 import pytest
 import torch
 from fairseq.nan_detector import NanDetector
-from helpers.language_models import build_lm
 from helpers.models import KINDS, build, forward, sample, sentences, stir
 from torch import nn
 
@@ -76,18 +74,6 @@ def test_with_activation_checkpointing(
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_sound_step_says_nothing_and_leaves_no_hook(
-    kind: str, caplog: pytest.LogCaptureFixture, detector_log: DetectorLog
-) -> None:
-    model = stir(build(residual=kind))
-    assert detect(model, caplog) == []
-    assert detector_log.sentence is None
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._backward_hooks
-
-
 def test_gradients_alone_that_go_wrong(
     caplog: pytest.LogCaptureFixture, detector_log: DetectorLog
 ) -> None:
@@ -115,14 +101,6 @@ def test_a_dual_stream_that_overflows(
     first = next(r.getMessage() for r in caplog.records if "detected" in r.getMessage())
     assert "Inf detected in output of encoder.layers.21," in first
     assert "[blocks 43 to 44 of 60 of the encoder]" in first
-
-
-def test_a_language_model(caplog: pytest.LogCaptureFixture, detector_log: DetectorLog) -> None:
-    model = build_lm().train()
-    model.decoder.layers[2].self_attn.out_proj.weight.data[0, 0] = float("nan")
-    with NanDetector(model):
-        model(sample()["net_input"]["prev_output_tokens"])[0].mean().backward()
-    assert "block 5 of 6 of the decoder (self-attention)" in str(detector_log.sentence)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +133,3 @@ def test_every_module_inside_a_layer_has_a_place() -> None:
     for name, _ in model.named_modules():
         if ".layers." in name:
             assert place_of(model, name), name
-
-
-def test_a_model_that_is_gone_names_nothing(
-    caplog: pytest.LogCaptureFixture, detector_log: DetectorLog
-) -> None:
-    model = build().train()
-    assert detector_log.model() is model
-    del model
-    gc.collect()
-    assert detector_log.model() is None
-    logging.getLogger("fairseq.nan_detector").warning(
-        "NaN detected in output of encoder.layers.0, shape: (2,), forward"
-    )
-    assert caplog.messages[-1].endswith(", forward")

@@ -61,16 +61,6 @@ def test_sampling_with_a_seed(layerdrop: float, taken: List[int]) -> None:
         assert_same_hypotheses(hypotheses, expected, close=1e-4)
 
 
-def test_finished_sentences_leave(taken: List[int]) -> None:
-    for seed in range(1, 20):
-        del taken[:]
-        found = search([ready(seed=seed)], beam_size=2)
-        if len({len(beams[0]["tokens"]) for beams in found}) > 1:
-            break
-    assert taken[0] == 6
-    assert taken[-1] < 6
-
-
 def test_ensemble_of_kinds(taken: List[int]) -> None:
     models = [ready(residual=kind, seed=seed) for seed, kind in enumerate(KINDS)]
     assert_same_hypotheses(*both_ways(models, taken, beam_size=3))

@@ -4,7 +4,7 @@ import csv
 import gc
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.model.blocks import blocks_of
 from resdual_fairseq.training.gradient_log import COLUMNS, FILE, check_gradient_log, rows_before
 
 MODULES = {
@@ -167,17 +166,6 @@ def test_a_resumed_run_writes_anew_what_came_after_its_checkpoint(tmp_path: Path
     assert rows_before(tmp_path / FILE, 1) == []
 
 
-def test_the_hook_goes_with_its_model(tmp_path: Path) -> None:
-    gc.collect()
-    hooks = torch_optimizer._global_optimizer_pre_hooks
-    before = len(hooks)
-    model = model_that_logs(tmp_path)
-    assert len(hooks) == before + 1
-    del model
-    gc.collect()
-    assert len(hooks) == before
-
-
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resdual_fairseq.training.gradient_log.get_global_rank", lambda: 1)
     model = model_that_logs(tmp_path)
@@ -198,21 +186,6 @@ def test_nothing_is_attached_where_it_is_off_or_nothing_is_trained(tmp_path: Pat
     assert off.gradient_log is None
     assert decoding.gradient_log is None
     assert len(hooks) == before
-
-
-def test_blocks_are_numbered_as_their_connections() -> None:
-    model = build(scale_attn=True, scale_heads=True, scale_fc=True, scale_resids=True)
-    found: Dict[str, List[Tuple[int, int, str]]] = {"encoder": [], "decoder": []}
-    for block in blocks_of(model):
-        found[block.stack].append((block.k, block.layer, block.part))
-    assert found["encoder"] == [
-        (1, 0, "self_attn"), (2, 0, "ffn"), (3, 1, "self_attn"), (4, 1, "ffn"),
-    ]  # fmt: skip
-    assert [k for k, _, _ in found["decoder"]] == list(range(1, 10))
-    names = {f"{b.stack}.layers.{b.layer}.{n}" for b in blocks_of(model) for n in b.weights}
-    rest = {name for name, _ in model.named_parameters() if ".layers." in name} - names
-    assert all("_layer_norm." in name for name in rest)
-    assert len(rest) == 2 * 13
 
 
 @pytest.mark.parametrize(

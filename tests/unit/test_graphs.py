@@ -105,22 +105,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Tuple[nn.Module, Any, 
 
 @torch.no_grad()
 @pytest.mark.slow
-def test_graphs_of_torch(exported: Tuple[nn.Module, Any, Path]) -> None:
-    model, graphs, _ = exported
-    encoding, step = graphs[ENCODER].module(), graphs[STEP].module()
-    source = sample()["net_input"]["src_tokens"]
-    y, memory = encoding(source)
-    expected = Encoding(model)(source)
-    assert_close(y, expected[0], 1e-5)
-    assert_close(memory, expected[1], 1e-5)
-    past = memory[..., :3, :]
-    arguments = (TARGET[:, 0], past, memory, source.eq(PAD))
-    for ours, theirs in zip(step(*arguments), DecoderStep(model)(*arguments)):
-        assert_close(ours, theirs, 1e-5)
-
-
-@torch.no_grad()
-@pytest.mark.slow
 def test_graphs_of_onnx(exported: Tuple[nn.Module, Any, Path]) -> None:
     model, _, folder = exported
     encoding, step = as_function(folder / ENCODER), as_function(folder / STEP)

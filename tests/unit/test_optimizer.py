@@ -4,7 +4,6 @@ from typing import Dict, List
 
 import pytest
 import torch
-from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
 
@@ -61,11 +60,3 @@ def test_state_comes_back() -> None:
         assert torch.equal(
             second.optimizer.state[ours]["exp_avg"], first.optimizer.state[theirs]["exp_avg"]
         )
-
-
-def test_norm_without_gradients() -> None:
-    assert optimizers()["fused"].clip_grad_norm(1.0) == 0.0
-
-
-def test_registered_by_name() -> None:
-    assert OPTIMIZER_REGISTRY["fused_adam"] is FusedAdam

@@ -47,13 +47,11 @@ SETTINGS: Dict[str, Dict[str, Any]] = {
         **sizes(256, 1024, 4, 6),
         **dropouts(0.3, 0.1, 0.1),
         **ALL_SHARED,
-        "residual_scale": "auto",
     },
     f"{MODEL}_wmt_en_de": {
         **sizes(512, 2048, 8, 6),
         **dropouts(0.3, 0.1, 0.1),
         **ALL_SHARED,
-        "residual_scale": "auto",
     },
     f"{MODEL}_wmt_en_de_big": {
         **sizes(1024, 4096, 16, 6),
@@ -98,32 +96,15 @@ def test_settings(arch: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        sizes(48, 96, 3, 12),
-        dropouts(0.5, 0.4, 0.2),
-        {"share_all_embeddings": False, "share_decoder_input_output_embed": False},
-        {"residual_scale": 1.0, "residual_alpha": 0.5},
+        {**sizes(48, 96, 3, 12), **dropouts(0.5, 0.4, 0.2), **NOT_SHARED, "residual_alpha": 0.5},
+        {"residual": "post", "residual_scale": "auto"},
+        {"residual": "pre", "residual_scale": 1.0},
     ],
 )
 def test_what_the_user_gives_wins(arch: str, given: Dict[str, Any]) -> None:
     args = settled(arch, **given)
     for name, value in {**SETTINGS[arch], **given}.items():
         assert getattr(args, name) == value, name
-
-
-@pytest.mark.parametrize("arch", SETTINGS)
-def test_a_width_given_for_the_encoder_holds_for_the_decoder(arch: str) -> None:
-    args = settled(arch, encoder_embed_dim=48, encoder_ffn_embed_dim=96)
-    assert (args.decoder_embed_dim, args.decoder_ffn_embed_dim) == (48, 96)
-
-
-@pytest.mark.parametrize("arch", SETTINGS)
-@pytest.mark.parametrize("kind", ["post", "pre"])
-def test_baselines_run_under_every_preset(arch: str, kind: str) -> None:
-    args = settled(arch, residual=kind)
-    for name, value in SETTINGS[arch].items():
-        if name != "residual_scale":
-            assert getattr(args, name) == value, name
-    assert args.residual == kind
 
 
 @pytest.mark.parametrize("arch", SETTINGS)

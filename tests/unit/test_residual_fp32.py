@@ -1,28 +1,24 @@
 """Protects `--residual-fp32`: sums in float32, blocks in 16 bits, and nothing else changes."""
 
-from argparse import Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 import torch
-from fairseq.sequence_generator import SequenceGenerator
 from helpers.language_models import build_lm
 from helpers.models import (
     PAD,
     assert_same_gradients,
     build,
     forward,
-    gradients,
-    let_sentences_end,
+    output_and_gradients,
     sample,
+    step_by_step,
     stir,
     stirred,
 )
 from helpers.searches import by_layers
 from torch import Tensor, nn
 
-from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.options import settle_options
 from resdual_fairseq.residual import RESIDUALS, ResidualOptions, build_residual
 
 WITH_SUM = [kind for kind, scheme in RESIDUALS.items() if scheme.has_sum]
@@ -39,10 +35,6 @@ CELLS: Dict[str, Tuple[str, Dict[str, Any]]] = {
 def narrow(kind: str, dtype: torch.dtype = torch.bfloat16, **options: Any) -> nn.Module:
     """A model in 16 bits whose stream is in float32."""
     return stirred(residual=kind, residual_fp32=True, **options).to(dtype)
-
-
-def test_post_ln_alone_has_no_sum() -> None:
-    assert WITH_SUM == ["resdual", "pre"]
 
 
 @torch.no_grad()
@@ -65,10 +57,7 @@ def test_no_bit_changes_where_nothing_is_narrow(kind: str, dtype: torch.dtype) -
     found = []
     for fp32 in (False, True):
         model = stir(build(residual=kind, residual_fp32=fp32, dropout=0.2)).to(dtype).train()
-        torch.manual_seed(3)
-        output = forward(model, sample())
-        output.square().mean().backward()
-        found.append((output.detach(), gradients(model)))
+        found.append(output_and_gradients(model))
     assert torch.equal(found[0][0], found[1][0])
     assert_same_gradients(found[1][1], found[0][1], tolerance=0)
 
@@ -124,17 +113,6 @@ def test_torchscript(cell: str) -> None:
 
 
 @torch.no_grad()
-def test_a_scripted_generator_finds_the_same() -> None:
-    """In float32: in 16 bits hypotheses of nearly one score change places."""
-    model = stirred(residual_fp32=True, export=True).float()
-    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
-    batch = {"net_input": sample()["net_input"]}
-    expected, actual = generator(batch), torch.jit.script(generator)(batch)
-    for beams, others in zip(expected, actual):
-        assert [b["tokens"].tolist() for b in beams] == [b["tokens"].tolist() for b in others]
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("steps_of_layers", [False, True])
 @pytest.mark.parametrize("kind", WITH_SUM)
 def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
@@ -145,23 +123,9 @@ def test_decoding_step_by_step(kind: str, steps_of_layers: bool) -> None:
     )
     expected = model(net_input["src_tokens"], None, previous)[0].float()
     memory = model.encoder(net_input["src_tokens"])
-    state: Dict[str, Dict[str, Optional[Tensor]]] = {}
-    steps = []
-    for length in range(1, previous.size(1) + 1):
-        steps.append(model.decoder(previous[:, :length], memory, incremental_state=state)[0])
-    actual = torch.cat(steps, dim=1)
+    actual = torch.cat(step_by_step(model, previous, memory), dim=1)
     assert actual.dtype == torch.bfloat16
     assert (actual.float() - expected).norm() / expected.norm() < 0.1
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", WITH_SUM)
-def test_beam_search_in_16_bits(kind: str) -> None:
-    model = let_sentences_end(narrow(kind))
-    generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=3, max_len_b=9)
-    beams = generator.generate([model], sample())
-    assert [len(beam) for beam in beams] == [3, 3, 3]
-    assert all(bool(torch.isfinite(hypothesis["score"])) for beam in beams for hypothesis in beam)
 
 
 @pytest.mark.parametrize("how", ["checkpoint_activations", "offload_activations"])
@@ -169,10 +133,7 @@ def test_beam_search_in_16_bits(kind: str) -> None:
 def test_activation_checkpointing(kind: str, how: str) -> None:
     found = []
     for options in ({}, {how: True}):
-        model = narrow(kind, dropout=0.2, **options).train()
-        torch.manual_seed(4)
-        forward(model, sample()).float().square().mean().backward()
-        found.append(gradients(model))
+        found.append(output_and_gradients(narrow(kind, dropout=0.2, **options).train())[1])
     for name, gradient in found[0].items():
         other = found[1][name]
         assert gradient is not None and gradient.dtype == torch.bfloat16 and other is not None
@@ -193,26 +154,6 @@ def test_a_language_model(cell: str) -> None:
     expected, actual = models[0](tokens)[0], models[1].bfloat16()(tokens)[0]
     assert actual.dtype == torch.bfloat16
     assert (actual.double() - expected).norm() / expected.norm() < 0.1
-
-
-@pytest.mark.parametrize("kind", WITH_SUM)
-def test_weights_are_those_without_it(kind: str) -> None:
-    plain, wide = build(residual=kind), build(residual=kind, residual_fp32=True)
-    assert list(plain.state_dict()) == list(wide.state_dict())
-    wide.load_state_dict(plain.state_dict())
-
-
-def refusal(**options: Any) -> str:
-    with pytest.raises(ResDualError) as error:
-        settle_options(Namespace(**options))
-    return str(error.value)
-
-
-def test_options_that_cannot_hold() -> None:
-    told = refusal(residual="post", residual_fp32=True)
-    assert "--residual-fp32" in told
-    assert "--residual post norms its stream after every block" in told
-    assert "leave it out" in told
 
 
 def streams(model: nn.Module) -> Tuple[Tensor, Optional[Tensor]]:

@@ -4,7 +4,7 @@ from typing import Any, Iterator
 
 import pytest
 import torch
-from helpers.models import KINDS, assert_close, assert_same_gradients, forward, sample, stirred
+from helpers.models import KINDS, assert_close, assert_same_gradients, output_and_gradients, stirred
 from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -36,13 +36,9 @@ def test_wrapped_layers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(type(layer) is FullyShardedDataParallel for layer in layers)
     found: Any = []
     for each in (model, plain):
-        y = forward(each, sample())
-        y.square().mean().backward()
-        gradients = {
-            name.replace("_fsdp_wrapped_module.", ""): weight.grad
-            for name, weight in each.named_parameters()
-        }
-        found.append((y.detach(), gradients))
+        y, gradients = output_and_gradients(each)
+        names = [name.replace("_fsdp_wrapped_module.", "") for name in gradients]
+        found.append((y, dict(zip(names, gradients.values()))))
     (y, ours), (expected, theirs) = found
     assert_close(y, expected)
     assert_same_gradients(ours, theirs)
