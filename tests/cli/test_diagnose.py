@@ -207,7 +207,6 @@ def test_bad_data(reversal: Path, tmp_path: Path) -> None:
     (tmp_path / "cut" / "train.src-tgt.src.idx").write_bytes(b"")
     cases = {
         tmp_path / "none": "none does not exist; check the paths",
-        empty: "does not tell its languages; check that it is a data-bin",
         tmp_path / "cut": r"train\.src-tgt\.src.* was cut short, or fairseq-preprocess did not",
     }
     for data, message in cases.items():

@@ -45,7 +45,6 @@ REFUSED: List[Tuple[Dict[str, Any], List[str]]] = [
         {"residual": "post", "residual_fp32": True},
         ["--residual-fp32", "--residual post norms its stream after every block", "leave it out"],
     ),
-    ({"residual_fp32": "maybe"}, ["--residual-fp32 maybe is neither on nor off"]),
 ]
 
 
