@@ -15,7 +15,10 @@ from resdual_fairseq.generation.torch_steps import TorchDecodingState
 
 torch.set_num_threads(1)
 
-LONGEST_FIRST = ("test_pages", "test_translation", "test_checkpoints", "test_scripts")
+LONGEST_FIRST = (
+    *("test_pages", "test_diagnose", "test_language_modeling", "test_recipes", "test_checkpoints"),
+    *("test_scripts", "test_gradient_log_commands", "test_options", "test_export"),
+)
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:

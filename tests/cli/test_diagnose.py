@@ -20,6 +20,7 @@ from resdual_fairseq.errors import sentence_of
 
 pytestmark = pytest.mark.slow
 PROGRAM = "resdual-diagnose"
+MODELS = ("--depths", 2, 3, "--seeds", 2)
 SMALL = ("--width", 16, "--heads", 2, "--batches", 2, "--max-tokens", 300)
 
 
@@ -47,9 +48,17 @@ def table(folder: Path) -> List[Dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> None:
-    output = run(*init_command(reversal, tmp_path, "--depths", 2, 3, "--seeds", 2))
-    rows = table(tmp_path)
+@pytest.fixture(scope="module")
+def whole(reversal: Path, tmp_path_factory: Any) -> Path:
+    """The folder of a run of twelve models that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    output = run(*init_command(reversal, folder, *MODELS))
+    assert (folder / "claims.txt").read_text() in output
+    return folder
+
+
+def test_init_measures_every_model_and_block(whole: Path) -> None:
+    rows = table(whole)
     models = {
         f"{kind}-{d}-{s}" for kind in ("post", "pre", "resdual") for d in (2, 3) for s in (1, 2)
     }
@@ -64,15 +73,14 @@ def test_init_measures_every_model_and_block(reversal: Path, tmp_path: Path) -> 
             }
             assert blocks == set(range(1, parts * depth + 1))
     assert all(float(row["value"]) == float(row["value"]) for row in rows)
-    page = (tmp_path / "claims.txt").read_text()
-    assert page in output
+    page = (whole / "claims.txt").read_text()
     assert (
         len(re.findall(r"^  (?:post|pre|resdual), [23] layers +(?:en|de)coder +\S", page, re.M))
         > 20
     )
     for name in ("gradients", "changes", "dual_stream", "largest"):
-        assert (tmp_path / f"{name}.png").is_file()
-        assert (tmp_path / f"{name}.svg").is_file()
+        assert (whole / f"{name}.png").is_file()
+        assert (whole / f"{name}.svg").is_file()
 
 
 def interrupt(words: List[str], out: Path) -> int:
@@ -95,20 +103,18 @@ def interrupt(words: List[str], out: Path) -> int:
 
 
 def test_ctrl_c_keeps_what_was_measured_and_the_command_goes_on(
-    reversal: Path, tmp_path: Path
+    whole: Path, reversal: Path, tmp_path: Path
 ) -> None:
-    options = ("--depths", 2, 12, "--residual", "post", "resdual")
-    words = init_command(reversal, tmp_path / "broken", *options)
+    words = init_command(reversal, tmp_path / "broken", *MODELS)
     assert interrupt(words, tmp_path / "broken") == 130
     kept = json.loads((tmp_path / "broken" / "settings.json").read_text())["measured"]
-    assert 1 <= len(kept) < 4
+    assert 1 <= len(kept) < 12
     assert {row["model"] for row in table(tmp_path / "broken")} == set(kept)
     assert (tmp_path / "broken" / "claims.txt").is_file()
     assert (tmp_path / "broken" / "gradients.png").is_file()
     output = run(*words)
-    assert f"{len(kept)} of 4 models are in {tmp_path / 'broken'} already" in output
-    run(*init_command(reversal, tmp_path / "whole", *options))
-    assert table(tmp_path / "broken") == table(tmp_path / "whole")
+    assert f"{len(kept)} of 12 models are in {tmp_path / 'broken'} already" in output
+    assert table(tmp_path / "broken") == table(whole)
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +132,7 @@ def test_checkpoints_of_this_model_and_of_fairseqs(
     learned: Path, host: Path, reversal: Path, tmp_path: Path
 ) -> None:
     own = learned / "checkpoint_last.pt"
-    options = ("--out", tmp_path, "--batches", 2)
-    diagnose("checkpoint", reversal, own, host, *options)
+    diagnose("checkpoint", reversal, own, host, "--out", tmp_path, "--batches", 2)
     rows = table(tmp_path)
     names = {f"{path.parent.name}/{path.name}": path for path in (own, host)}
     assert {row["model"]: row["residual"] for row in rows} == dict(zip(names, ("resdual", "pre")))
@@ -153,8 +158,6 @@ def test_checkpoints_of_this_model_and_of_fairseqs(
     page = (tmp_path / "claims.txt").read_text()
     lines = re.findall(r"for any input \|([dx])\| <= [\d.]+ and \|f_k\| <= [\d.]+, \S+ of", page)
     assert lines == ["d", "d", "x", "x"]
-    again = diagnose("checkpoint", reversal, own, host, *options)
-    assert f"2 of 2 models are in {tmp_path} already" in again
 
 
 def test_the_loss_of_a_checkpoint_is_fairseqs(

@@ -129,7 +129,7 @@ def test_from_pretrained_scores_and_samples(counting: Path, counter: Path) -> No
 @pytest.mark.parametrize(
     "options",
     [
-        "--character-embeddings --checkpoint-activations --residual-alpha 0.3",
+        "--checkpoint-activations --decoder-learned-pos --residual-alpha 0.3",
         "--criterion adaptive_loss --adaptive-input --adaptive-input-cutoff 4,8 "
         "--adaptive-softmax-cutoff 4,8 --tie-adaptive-weights --ddp-backend legacy_ddp",
         "--criterion adaptive_loss --adaptive-softmax-cutoff 4,8 --ddp-backend legacy_ddp "

@@ -37,7 +37,7 @@ def scores(output: str) -> Dict[int, float]:
         "--beam 4 --diversity-rate 0.5",
         "--beam 1 --sampling --sampling-topk 1 --print-alignment soft",
         "--beam 1 --sampling --sampling-topp 0.01 --temperature 0.5",
-        "--beam 2 --match-source-len --prefix-size 1",
+        "--beam 2 --prefix-size 1",
     ],
 )
 def test_searches_that_find_the_likeliest(
