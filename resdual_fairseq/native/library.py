@@ -104,11 +104,6 @@ def pointer(tensor: Optional[Tensor]) -> CData:
     return interface().cast("void *", tensor.data_ptr())
 
 
-def k_group() -> int:
-    """How many inputs lie together where weights have 8 bits, for the instruction set in use."""
-    return int(load().resdual_k_group())
-
-
 def threads_for(rows: int) -> int:
     """How many of torch's threads share so many rows."""
     return max(1, min(torch.get_num_threads(), rows // MIN_ROWS_PER_THREAD))

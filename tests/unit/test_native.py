@@ -52,7 +52,7 @@ def test_products_with_codes(isa: str, rows: int, inputs: int, outputs: int) -> 
     x = torch.randn(rows, inputs) * torch.logspace(-3, 3, rows)[:, None]
     x[0] = 0
     expected = F.linear(x, decoded(*quantize_rows(layer.weight)), layer.bias)
-    most = {2: 2**13, 4: 127}[library.k_group()]  # of what a code counts up to
+    most = {2: 2**13, 4: 127}[library.load().resdual_k_group()]  # of what a code counts up to
     bound = x.abs().amax(dim=1, keepdim=True) / most / 2 * layer.weight.abs().sum(dim=1)
     found = product(layer, x, int8=True)
     assert ((found - expected).abs() <= 1.01 * bound + 1e-5).all()
@@ -141,7 +141,9 @@ def test_a_state_dict_of_codes_loads() -> None:
         memory = other.encoder(batch["src_tokens"])
         previous = torch.full((3, 1), EOS)
         logits.append(other.decoder(previous, encoder_out=memory, incremental_state={})[0])
-    close = {2: 1e-3, 4: 5e-2}[library.k_group()]  # inputs of 13 bits or more, or of 8
+    close = {2: 1e-3, 4: 5e-2}[
+        library.load().resdual_k_group()
+    ]  # inputs of 13 bits or more, or of 8
     assert 0 < (logits[0] - logits[1]).abs().max() < close * logits[1].abs().max()
     other = build(share_all_embeddings=True).float()
     other.load_state_dict(encoded_state(model.state_dict()))

@@ -101,15 +101,6 @@ static void weighted_sum(const float *const *rows, long apart, const float *shar
         *(loose *)(out + c) = y0, *(loose *)(out + c + LANES) = y1;
         *(loose *)(out + c + 2 * LANES) = y2, *(loose *)(out + c + 3 * LANES) = y3;
     }
-    for (; c + 2 * LANES <= at + size; c += 2 * LANES) {
-        vec y0 = {0}, y1 = {0};
-        for (long i = 0; i < n; i++) {
-            if (!rows[i]) continue;
-            const float *v = rows[i] + apart + c, w = shares[i];
-            y0 += w * load(v), y1 += w * load(v + LANES);
-        }
-        *(loose *)(out + c) = y0, *(loose *)(out + c + LANES) = y1;
-    }
     for (; c + LANES <= at + size; c += LANES) {
         vec y = {0};
         for (long i = 0; i < n; i++)
