@@ -6,7 +6,7 @@ Embeddings, adaptive input and softmax, options, presets and state-dict names ar
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
-from typing import Any, Callable, Dict, Set
+from typing import Any, Callable, Dict
 
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -138,9 +138,8 @@ def check_ties(args: Namespace) -> None:
             )
 
 
-def known_options() -> Set[str]:
-    """Names of all options, as a hydra config spells them."""
-    return OWN_KEYS | {field.name for field in fields(TransformerLanguageModelConfig)}
+KNOWN_OPTIONS = OWN_KEYS | {field.name for field in fields(TransformerLanguageModelConfig)}
+"""Names of all options, as a hydra config spells them."""
 
 
 def like_host(preset: Callable[[Options], None]) -> Callable[[Options], None]:
@@ -150,7 +149,7 @@ def like_host(preset: Callable[[Options], None]) -> Callable[[Options], None]:
     """
 
     def fill(args: Options) -> None:
-        check_command_line(args, LANGUAGE_MODEL, known_options())
+        check_command_line(args, LANGUAGE_MODEL, KNOWN_OPTIONS)
         settle_options(args, sides=SIDES)
         if args.residual != "pre":
             set_defaults(args, no_decoder_final_norm=False)

@@ -166,12 +166,14 @@ def largest_first(kind: str, checkpoint: Path) -> bool:
     return kind != BEST or bool(metric)
 
 
-def write_whole(state: Dict[str, Any], output: Path) -> None:
+def write_whole(state: Dict[str, Any], output: Path, inputs: Sequence[Path]) -> None:
     """Write a checkpoint, or leave nothing.
 
     Raises:
-        ResDualError: it cannot be written.
+        ResDualError: it cannot be written, or would replace one of the inputs.
     """
+    if output.resolve() in [path.resolve() for path in inputs]:
+        raise ResDualError(f"{output} is read by this command; give another --output")
     try:
         with replacing(output) as unfinished:
             torch.save(state, unfinished)
@@ -184,5 +186,5 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     args = parse_arguments(arguments)
     paths = chosen_paths(args)
     print("averaging " + ", ".join(str(path) for path in paths))
-    write_whole(average_checkpoints(paths), args.output)
+    write_whole(average_checkpoints(paths), args.output, paths)
     print(f"wrote {args.output}")

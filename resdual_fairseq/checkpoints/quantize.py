@@ -46,6 +46,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point of the console script."""
     args = parse_arguments(arguments)
     import_user_dir(args.user_dir)
-    write_whole(quantized_checkpoint(args.checkpoint), args.output)
+    write_whole(quantized_checkpoint(args.checkpoint), args.output, [args.checkpoint])
     before, after = (path.stat().st_size / 1e6 for path in (args.checkpoint, args.output))
     print(f"wrote {args.output}, {after:.1f} MB ({args.checkpoint}: {before:.1f} MB)")

@@ -4,7 +4,7 @@ from typing import Optional, Tuple
 
 import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..model.decoder import ResDualDecoder
 from ..native import library
@@ -22,9 +22,12 @@ class PackedEmbedding:
         self.scale = float(decoder.embed_scale)
         self.padding: int = decoder.padding_idx
         self.positions: Optional[Tensor] = None
-        if decoder.embed_positions is not None:
-            self.positions = positions_of(decoder.embed_positions).detach().contiguous()
-            self.before_first: int = decoder.embed_positions.padding_idx
+        positions = decoder.embed_positions
+        if positions is not None:
+            sinusoidal = isinstance(positions, SinusoidalPositionalEmbedding)
+            table: Tensor = positions.weights if sinusoidal else positions.weight
+            self.positions = table.detach().contiguous()
+            self.before_first: int = positions.padding_idx
 
     def embed(self, tokens: Tensor) -> Optional[Tuple[Tensor, Optional[Tensor]]]:
         """What ``ResDualDecoder.embed`` finds for the last of tokens, B x T, in a search.
@@ -46,10 +49,3 @@ class PackedEmbedding:
         if padded < 0:
             return None
         return x[None], last.eq(self.padding)[:, None] if padded else None
-
-
-def positions_of(module: nn.Module) -> Tensor:
-    """The table of fairseq's positional embeddings."""
-    sinusoidal = isinstance(module, SinusoidalPositionalEmbedding)
-    table: Tensor = module.weights if sinusoidal else module.weight
-    return table

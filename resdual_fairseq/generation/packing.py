@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ..checkpoints.int8 import quantize_rows
 from ..model.decoder import ResDualDecoder
-from ..native.schemes import closing_spec, connection_spec
 from ..native.structs import (
-    PackedClosing,
-    PackedConnection,
     PackedLayer,
     PackedLinear,
+    PackedNorm,
     PackedStack,
+    pack_closing,
+    pack_connection,
 )
 from ..residual import Residual, Streams
 from .embeddings import PackedEmbedding
@@ -32,12 +32,6 @@ def pack(projections: Sequence[nn.Linear], int8: bool) -> PackedLinear:
     biases = [projection.bias for projection in projections]
     bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
     return PackedLinear(quantize_rows(weight) if int8 else weight, bias)
-
-
-def pack_connection(connection: Residual) -> PackedConnection:
-    spec = connection_spec(connection)
-    assert spec is not None
-    return PackedConnection(connection, spec)
 
 
 class Packed:
@@ -92,9 +86,7 @@ class PackedDecoder(Packed):
             if attention is not None
             for projection in (attention.k_proj, attention.v_proj)
         ]
-        spec = closing_spec(decoder.layer_norm)
-        assert spec is not None
-        self.closing = PackedClosing(decoder.layer_norm, spec)
+        self.closing = pack_closing(decoder.layer_norm)
         self.embedding = PackedEmbedding(decoder) if embeds else None
         self.projection: Optional[PackedLinear] = None
         if projects:
@@ -104,7 +96,7 @@ class PackedDecoder(Packed):
 def pack_layer(layer: nn.Module, int8: bool) -> PackedLayer:
     """An encoder or decoder layer's parts, by their names in ``struct layer``."""
     own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
-    parts: Dict[str, Union[PackedLinear, PackedConnection]] = {
+    parts: Dict[str, Union[PackedLinear, PackedNorm]] = {
         "qkv": pack([own.q_proj, own.k_proj, own.v_proj], int8),
         "attention_out": pack([own.out_proj], int8),
         "up": pack([layer.fc1], int8),

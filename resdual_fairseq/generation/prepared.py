@@ -47,10 +47,8 @@ class PreparedStack(nn.Module):
         self.obstacle = unsupported(self)
         reason = self.obstacle or unsupported_by_library(self)
         self.packed = self.pack() if reason is None else None
-        if reason is None:
-            logger.info(f"the {self.part} runs in the compiled library")
-        else:
-            logger.info(f"the {self.part} runs in torch: {reason}")
+        where = "the compiled library" if reason is None else f"torch: {reason}"
+        logger.info(f"the {self.part} runs in {where}")
 
     def use_int8(self, int8: bool) -> None:
         """Compute with weights of 8 bits, or with floats."""

@@ -6,7 +6,7 @@ that was not prepared.
 """
 
 import functools
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 from fairseq.modules import (
@@ -47,11 +47,7 @@ METHODS = {
 
 
 def unsupported(stack: nn.Module) -> Optional[str]:
-    """Why steps of the whole stack may not stand for its layers; None where they may.
-
-    Args:
-        stack: a ``ResDualEncoder`` or ``ResDualDecoder``.
-    """
+    """Why steps of an encoder's or decoder's stack may not stand for its layers, or None."""
     layers = list(stack.layers.children())
     if not layers:
         return "it has no layers"
@@ -122,20 +118,12 @@ def is_ordinary(attention: MultiheadAttention) -> bool:
 def sizes(layer: nn.Module) -> Tuple[Any, ...]:
     """What has to be equal in all layers, the shapes of their weights among it."""
     shapes = sorted((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
-    return (layer.activation_fn, *heads_of(layer), *shapes)
-
-
-def heads_of(layer: nn.Module) -> Sequence[int]:
-    attention = (layer.self_attn, getattr(layer, "encoder_attn", None))
-    return [module.num_heads for module in attention if module is not None]
+    heads = [part.num_heads for part in layer.children() if isinstance(part, MultiheadAttention)]
+    return (layer.activation_fn, *heads, *shapes)
 
 
 def unsupported_by_library(stack: nn.Module) -> Optional[str]:
-    """Why the compiled library does not compute what a stack does; None where it does.
-
-    Args:
-        stack: one that :func:`unsupported` has nothing against.
-    """
+    """Why the library does not compute a stack that :func:`unsupported` lets pass, or None."""
     layers = list(stack.layers.children())
     if library.loaded() is None:
         return "there is no compiled library in use"

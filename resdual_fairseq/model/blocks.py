@@ -42,11 +42,7 @@ class Block:
 
 
 def blocks_of(model: nn.Module) -> List[Block]:
-    """The blocks of a model, encoder (if there is one) first, k = 1 .. N in each stack.
-
-    Args:
-        model: a model of this package.
-    """
+    """The blocks of a model, encoder (if there is one) first, k = 1 .. N in each stack."""
     return [
         block
         for stack in STACKS

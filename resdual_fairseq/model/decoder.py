@@ -14,10 +14,7 @@ DecoderOutput = Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]
 
 
 class ResDualDecoder(Stack, TransformerDecoderBase):
-    """A stack of decoder layers over two streams.
-
-    ``layer_norm`` is the residual connection around the stack.
-    """
+    """A stack of decoder layers over two streams."""
 
     def __init__(
         self,

@@ -13,10 +13,7 @@ from .stack import EncoderStack, key_padding_mask, name_dropouts, residual_optio
 
 
 class ResDualEncoder(EncoderStack, TransformerEncoderBase):
-    """A stack of encoder layers over two streams.
-
-    ``layer_norm`` is the residual connection around the stack.
-    """
+    """A stack of encoder layers over two streams."""
 
     def __init__(
         self, cfg: TransformerConfig, dictionary: Dictionary, embed_tokens: nn.Module

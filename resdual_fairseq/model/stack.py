@@ -30,13 +30,7 @@ def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> Residua
 
 
 def wrap_layer(cfg: TransformerConfig, layer: nn.Module, host_name: str) -> nn.Module:
-    """Activation checkpointing and FSDP around one layer, as fairseq's stacks do it.
-
-    Args:
-        cfg: fairseq's ``TransformerConfig``.
-        layer: the layer.
-        host_name: fairseq's class in its place (:func:`name_dropouts`).
-    """
+    """Activation checkpointing and FSDP around one layer, as fairseq's stacks do it."""
     name_dropouts(layer, host_name)
     if cfg.checkpoint_activations:
         layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
@@ -97,11 +91,7 @@ def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) 
     """Make a state dict from a stack without LN_out loadable: LN_out starts at identity.
 
     Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
-
-    Args:
-        state_dict: the whole model's, changed in place.
-        name: the stack's prefix, ``encoder`` or ``decoder``.
-        norm: the connection around the stack.
+    The whole model's state dict is changed in place; ``name`` is the stack's prefix.
     """
     if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
         return

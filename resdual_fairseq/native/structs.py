@@ -1,12 +1,13 @@
 """Weights in the structures of resdual.h, with the arrays that they point to."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
+from ..residual import Residual
 from .library import CData, interface, load, pointer
-from .schemes import ClosingSpec, ConnectionSpec
+from .schemes import closing_spec, connection_spec
 
 Weights = Union[Tensor, Tuple[Tensor, Tensor]]
 """A matrix, outputs x inputs; or one in 8 bits with a scale for each output."""
@@ -58,32 +59,40 @@ def int8_panels(qweight: Tensor) -> Tensor:
     return (bits if group == 2 else bits ^ 128).contiguous()  # 128 more: int8_vnni.h
 
 
-class PackedConnection:
-    """The connection around a block, for ``struct connection``."""
+class PackedNorm:
+    """A connection's layer norm, for ``struct connection`` or ``struct closing``.
 
-    def __init__(self, norm: nn.LayerNorm, spec: ConnectionSpec) -> None:
-        self.weight, self.bias = norm.weight.detach().clone(), norm.bias.detach().clone()
-        dual = spec.dual_scale
-        fields = (norm.eps, dual or 0.0, spec.norms_input, spec.norms_sum, dual is not None)
-        self.struct = interface().new(
-            "struct connection *", (pointer(self.weight), pointer(self.bias), *fields)
-        )
+    Args:
+        struct: which of the two.
+        norm: the connection.
+        fields: those of the structure behind eps.
+    """
 
-
-class PackedClosing:
-    """The connection around a stack, for ``struct closing``."""
-
-    def __init__(self, norm: nn.LayerNorm, spec: ClosingSpec) -> None:
-        self.weight = self.bias = None
-        if spec.norms:
-            self.weight, self.bias = norm.weight.detach().clone(), norm.bias.detach().clone()
-        fields = (norm.eps, spec.alpha or 0.0, spec.norms, spec.alpha is not None)
-        self.struct = interface().new(
-            "struct closing *", (pointer(self.weight), pointer(self.bias), *fields)
-        )
+    def __init__(self, struct: str, norm: nn.LayerNorm, *fields: Union[float, bool]) -> None:
+        owned = (norm.weight, norm.bias)
+        self.weights = [None if one is None else one.detach().clone() for one in owned]
+        places = map(pointer, self.weights)
+        self.struct = interface().new(f"struct {struct} *", (*places, norm.eps, *fields))
 
 
-PackedLayer = Mapping[str, Union[PackedLinear, PackedConnection]]
+def pack_connection(connection: Residual) -> PackedNorm:
+    """The connection around a block, of a scheme that the library knows."""
+    spec = connection_spec(connection)
+    assert spec is not None
+    s = spec.dual_scale
+    fields = (s or 0.0, spec.norms_input, spec.norms_sum, s is not None)
+    return PackedNorm("connection", connection, *fields)
+
+
+def pack_closing(around_stack: Residual) -> PackedNorm:
+    """The same of the connection around a stack."""
+    spec = closing_spec(around_stack)
+    assert spec is not None
+    fields = (spec.alpha or 0.0, spec.norms, spec.alpha is not None)
+    return PackedNorm("closing", around_stack, *fields)
+
+
+PackedLayer = Mapping[str, Union[PackedLinear, PackedNorm]]
 """The parts of a layer by their names in ``struct layer``."""
 
 
@@ -110,7 +119,3 @@ class PackedStack:
         self.struct: CData = interface().new(
             "struct stack *", (self.layers, *sizes, activation, crosses)
         )
-
-    def __deepcopy__(self, memo: Dict[int, object]) -> "PackedStack":
-        """Itself: it is only read, and its pointers stay."""
-        return self

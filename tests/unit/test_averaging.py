@@ -181,3 +181,8 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert str(error) in failure("--inputs", *paths, "--output", output)
     assert output.read_text() == "from before"
     assert sorted(tmp_path.iterdir()) == sorted([*paths, output])
+
+
+def test_an_input_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(ResDualError, match="is read by this command; give another --output"):
+        averaging.write_whole({}, tmp_path / "a.pt", [tmp_path / "a.pt"])
