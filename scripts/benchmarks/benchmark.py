@@ -43,7 +43,7 @@ from measuring import (
     options_of,
     positive,
     search_of,
-    silence,
+    set_activations_to_zero,
     write,
 )
 from resdual_fairseq.checkpoints.int8 import encoded_state
@@ -123,7 +123,7 @@ def generate(size: str, task: Task, arguments: argparse.Namespace) -> Iterator[C
     options, residual = options_of(size), arguments.residual
     for name, beam, rows in SEARCHES:
         ours = build(OURS, task, residual=residual, **options)
-        silence(ours, arguments.silent)
+        set_activations_to_zero(ours, arguments.zero_activations)
         host = build(HOST, task, **options, **PRE_LN)
         host.load_state_dict(ours.state_dict())
         sample = batch(rows, 20, arguments.words)
@@ -216,7 +216,7 @@ def main(words: Sequence[str] = ()) -> int:
         "another kind, whose hypotheses are its own",
     )  # fmt: skip
     parser.add_argument(
-        "--silent", type=share, default=0, metavar="SHARE",
+        "--zero-activations", type=share, default=0, metavar="SHARE",
         help="of feed-forward units that ReLU sets to 0, with --what generate: 0.8 to 0.95 is "
         "usual in trained models; 0 leaves the half of untrained ones",
     )  # fmt: skip

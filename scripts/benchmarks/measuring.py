@@ -82,7 +82,7 @@ def build(arch: str, task: Task, **options: Any) -> nn.Module:
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
 
 
-def silence(model: nn.Module, share: float) -> None:
+def set_activations_to_zero(model: nn.Module, share: float) -> None:
     """Lower biases until ReLU sets this share of feed-forward units to 0, as training does.
 
     What comes into a feed-forward block has just been normalized, or nearly so in Post-LN.

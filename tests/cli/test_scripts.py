@@ -94,7 +94,8 @@ def test_the_scripts_print_their_usage(script: str) -> None:
 def test_speed_is_measured(tmp_path: Path) -> None:
     output = run(
         sys.executable, BENCHMARKS / "benchmark.py", "--sizes", "2+1x16", "--words", 50,
-        "--rounds", 1, "--threads", 1, "--silent", 0.9, "--out", tmp_path / "figures.json",
+        "--rounds", 1, "--threads", 1, "--zero-activations", 0.9,
+        "--out", tmp_path / "figures.json",
         "--what", "train", "optimizer", "fp32", "gradient-log", "generate", "int8",
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
