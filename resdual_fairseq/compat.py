@@ -122,6 +122,16 @@ def help_group(container: Any, title: str, description: str) -> Any:
     return container.add_argument_group(title, description, argument_default=argparse.SUPPRESS)
 
 
+def map_as_dictionary(kind: type) -> None:
+    """Let torch's ``tree_map`` look into a kind of dictionary, of which it makes ordinary ones.
+
+    Only the private module says so in every torch that is supported.
+    """
+    torch.utils._pytree.register_pytree_node(
+        kind, lambda d: (list(d.values()), list(d)), lambda values, keys: dict(zip(keys, values))
+    )
+
+
 def has_hooks(module: torch.nn.Module) -> bool:
     """Whether torch is to call something of a user's at this module, or at every one.
 

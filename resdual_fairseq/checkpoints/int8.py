@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 QWEIGHT, SCALES = ".codes", ".scales"
-"""How the names of a matrix's two parts end in a checkpoint."""
+"""How the names of a matrix's two parts end in checkpoints, also in those of earlier versions."""
 
 
 def quantize_rows(weight: Tensor) -> Tuple[Tensor, Tensor]:

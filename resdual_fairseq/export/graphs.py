@@ -20,7 +20,7 @@ from ..errors import ResDualError
 from ..generation.support import unsupported
 from ..generation.torch_steps import (
     Past,
-    Steps,
+    SharedWeights,
     TorchDecodingState,
     additive_mask,
     joined,
@@ -141,7 +141,7 @@ class DecoderStep(nn.Module):
         x = self.decoder.embed_at(token[:, None], position).transpose(0, 1)
         layers = list(self.decoder.layers.children())
         state = GivenPast(
-            Steps(layers, self.decoder.layer_norm),
+            SharedWeights(layers, self.decoder.layer_norm),
             memory=[(layer[0], layer[1]) for layer in memory],
             memory_mask=additive_mask(memory.dtype, memory_padding),
             given=past,

@@ -16,7 +16,7 @@ from .native_steps import NativeDecodingState
 from .packing import PackedDecoder
 from .prepared import PreparedStack, is_readable
 from .support import only_adds, only_projects, unsupported
-from .torch_steps import Steps
+from .torch_steps import SharedWeights
 
 
 class AcceleratedDecoder(PreparedStack, ResDualDecoder):
@@ -113,7 +113,7 @@ class AcceleratedDecoder(PreparedStack, ResDualDecoder):
         packed: Optional[PackedDecoder] = self.usable_weights()
         if packed is not None and (memory is None or can_read(packed, memory)):
             return native_steps.begin(packed, memory)
-        return Steps(layers, self.layer_norm).begin(memory)
+        return SharedWeights(layers, self.layer_norm).begin(memory)
 
     @torch.jit.unused
     def embed_step(

@@ -17,12 +17,9 @@ Output = Dict[str, List[Tensor]]
 
 
 class ReorderedOutput(LazyDict):
-    """fairseq's encoder output, reordered when it is read.
+    """An encoder's output, reordered when it is read: row i is row ``order[i]`` of it.
 
-    Args:
-        encoder: whose output it is.
-        output: what is reordered; two orders in a row become one.
-        order: row i is row ``order[i]`` of it.
+    Two orders in a row become one.
     """
 
     output: Output
@@ -32,7 +29,7 @@ class ReorderedOutput(LazyDict):
         if isinstance(output, ReorderedOutput) and output.unread:
             order = output.order.index_select(0, order)
             output = output.output
-        # Copies, since the caller's dictionary, lists and order may change before this is read.
+        # The caller's dictionary, lists and order may change before this is read.
         self.output = {key: list(value) for key, value in output.items()}
         self.order = order.clone()
         super().__init__(lambda: encoder.reorder_at_once(self.output, self.order))

@@ -1,6 +1,9 @@
 """Dictionaries that are made when somebody reads them, for what a search mostly hands on unread."""
 
+from collections import OrderedDict
 from typing import Any, Callable, Dict, Optional, Tuple
+
+from ..compat import map_as_dictionary
 
 
 class LazyDict(Dict[str, Any]):
@@ -20,8 +23,12 @@ class LazyDict(Dict[str, Any]):
     def unread(self) -> bool:
         return self.make is not None
 
+    def __init_subclass__(cls) -> None:
+        map_as_dictionary(cls)
+
     def __reduce__(self) -> Tuple[Any, ...]:
-        return dict, (dict(self),)
+        # The kind of dictionary that torch.load rebuilds with its protection on.
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def made_first(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +44,6 @@ def made_first(method: Callable[..., Any]) -> Callable[..., Any]:
 for name in (
     *("__getitem__", "__setitem__", "__delitem__", "__iter__", "__reversed__", "__len__"),
     *("__contains__", "__eq__", "__ne__", "__repr__", "get", "keys", "values", "items", "copy"),
-    *("pop", "popitem", "setdefault", "update", "clear"),
+    *("pop", "popitem", "setdefault", "update", "clear", "__or__", "__ror__", "__ior__"),
 ):
     setattr(LazyDict, name, made_first(getattr(dict, name)))

@@ -183,12 +183,9 @@ def cache_encoder_keys_values(packed: PackedDecoder, output: Tensor) -> Tensor:
 
 
 def run_encoder(packed: Packed, x: Tensor, padding: Optional[Tensor]) -> Tensor:
-    """The encoder's output, T x B x C.
+    """The encoder's output, T x B x C, of embeddings x, T x B x C.
 
-    Args:
-        packed: its weights.
-        x: embeddings, T x B x C.
-        padding: B x T, True where attention is kept from, or None.
+    ``padding`` is B x T, True where attention is kept from, or None.
     """
     x, d = packed.initial_streams(x.transpose(0, 1))
     padding = None if padding is None else padding.contiguous()

@@ -19,6 +19,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from ..compat import has_hooks
+from ..model.decoder import ResDualDecoder
 from ..model.layers import ResDualDecoderLayer, ResDualEncoderLayer
 from ..native import library
 from ..native.schemes import closing_spec, connection_spec
@@ -46,6 +47,13 @@ METHODS = {
 """The classes that a stack consists of, and their methods when this package was imported."""
 
 
+STEPPED = {
+    name: getattr(ResDualDecoder, name)
+    for name in ("extract_features_scriptable", "embed", "embed_at", "output")
+}
+"""What a decoder's step does in place of, or by, its own methods."""
+
+
 def unsupported(stack: nn.Module) -> Optional[str]:
     """Why steps of an encoder's or decoder's stack may not stand for its layers, or None."""
     layers = list(stack.layers.children())
@@ -53,6 +61,9 @@ def unsupported(stack: nn.Module) -> Optional[str]:
         return "it has no layers"
     if getattr(stack, "cross_self_attention", False):
         return "its self-attention looks at the encoder, too (--cross-self-attention)"
+    for name, method in STEPPED.items():
+        if hasattr(stack, name) and getattr(getattr(stack, name), "__func__", None) is not method:
+            return f"its method {name} was replaced"
     reasons = (reason for name, part in parts_of(stack) for reason in changes(name, part))
     found = next(reasons, None)
     if found is not None:

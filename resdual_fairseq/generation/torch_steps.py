@@ -45,11 +45,7 @@ def additive_mask(dtype: torch.dtype, padding: Tensor) -> Tensor:
 
 
 def check_rows(rows: int, known: int) -> None:
-    """Raise where a step is of other rows than its search.
-
-    Raises:
-        ValueError: naming both numbers.
-    """
+    """Raise ValueError where a step is of other rows than its search."""
     if rows != known:
         raise ValueError(
             f"the decoder was given {rows} rows, but this search has {known}; reorder the "
@@ -81,7 +77,7 @@ class Past:
         return past
 
 
-class Steps:
+class SharedWeights:
     """The weights that all steps of a search share.
 
     Args:
@@ -129,7 +125,7 @@ class TorchDecodingState:
         padding: rows x length, True where a token was padding; None if none was.
     """
 
-    steps: Steps
+    steps: SharedWeights
     memory: Sequence[Tuple[Tensor, Tensor]] = ()
     memory_padding: Optional[Tensor] = None
     memory_mask: Optional[Tensor] = None

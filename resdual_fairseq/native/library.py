@@ -115,14 +115,7 @@ def workspace(size: int, threads: int) -> Tensor:
 
 
 def decode(stack: CData, search: CData, x: Tensor, d: Optional[Tensor]) -> None:
-    """One token through a decoder's stack.
-
-    Args:
-        stack: ``struct stack *``.
-        search: ``struct search *``.
-        x: rows x C, becomes the stack's output.
-        d: rows x C, or None; is lost.
-    """
+    """One token through a decoder's stack: x, rows x C, becomes its output; d is lost."""
     lib = load()
     threads = threads_for(search.rows)
     rows, longest = -(-search.rows // threads), max(search.steps, search.memory_length)
@@ -133,13 +126,9 @@ def decode(stack: CData, search: CData, x: Tensor, d: Optional[Tensor]) -> None:
 
 
 def encode(stack: CData, padding: Optional[Tensor], x: Tensor, d: Optional[Tensor]) -> None:
-    """A batch through an encoder's layers.
+    """A batch through an encoder's layers: x and d, B x T x C, are changed in place.
 
-    Args:
-        stack: ``struct stack *``.
-        padding: B x T, True where attention is kept from, or None.
-        x: B x T x C, changed in place.
-        d: B x T x C, changed in place, or None.
+    ``padding`` is B x T, True where attention is kept from, or None.
     """
     lib = load()
     sentences, length, _ = x.shape
@@ -153,13 +142,7 @@ def encode(stack: CData, padding: Optional[Tensor], x: Tensor, d: Optional[Tenso
 
 
 def linear(projection: CData, x: Tensor, out: Tensor) -> Tensor:
-    """The product of a packed projection with x, rows x inputs, in ``out``, rows x outputs.
-
-    Args:
-        projection: ``struct linear *``.
-        x: float32, contiguous.
-        out: float32, contiguous.
-    """
+    """The product of a projection with x, rows x inputs, in ``out``, rows x outputs."""
     lib = load()
     assert x.is_contiguous() and x.dtype == torch.float32 and x.size(1) == projection.inputs
     rows = x.size(0)

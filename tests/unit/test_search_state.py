@@ -4,6 +4,7 @@ Each program runs with fairseq's own `transformer` and with prepared models of t
 """
 
 import pickle
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -14,6 +15,7 @@ from helpers.language_models import build_lm
 from helpers.models import EOS, sample, stir
 from helpers.searches import prepared
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 State = Dict[str, Dict[str, Any]]
 BEAM = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -117,7 +119,22 @@ def reorder_and_look(search: Search) -> List[Tensor]:
     return [*found, *keys]
 
 
-PROGRAMS: List[Callable[[Search], List[Tensor]]] = [branch, cut_back, fill_in, map_over]
+def swap_rows(search: Search) -> List[Tensor]:
+    """By torch's ``tree_map``, after which every row goes on as its neighbour."""
+    state: State = {}
+    tokens = search.go_on(search.start(), state, 3)
+    order = torch.arange(search.rows).flip(0)
+    rows = {key: value for key, value in state.items() if key in own_keys(search)}
+    moved = tree_map(lambda value: None if value is None else value[order], rows)
+    return [search.go_on(tokens[order], {**state, **moved}, 3)]
+
+
+def own_keys(search: Search) -> List[str]:
+    """The names of self-attention's entries."""
+    return [a._get_full_incremental_state_key("attn_state") for a in search.attentions()]
+
+
+PROGRAMS: List[Callable[[Search], List[Tensor]]] = [branch, cut_back, fill_in, map_over, swap_rows]
 
 
 def assert_same(found: List[Tensor], expected: List[Tensor]) -> None:
@@ -148,7 +165,7 @@ def test_a_language_model(program: Any, taken: List[int]) -> None:
 
 
 @torch.no_grad()
-def test_the_reordered_encoder_output() -> None:
+def test_the_reordered_encoder_output(tmp_path: Path) -> None:
     """A dictionary of tensors: for fairseq's helpers, for pickle, whatever the order becomes."""
     model, _ = pair("post")
     encoder = prepared(model.float()).encoder
@@ -159,7 +176,12 @@ def test_the_reordered_encoder_output() -> None:
     mapped = apply_to_sample(lambda value: value + 1, encoder.reorder_encoder_out(whole, order))
     torch.testing.assert_close(mapped["encoder_out"][0], expected + 1)
     dumped = pickle.dumps(encoder.reorder_encoder_out(whole, order))
-    assert type(pickle.loads(dumped)) is dict and b"Encoder" not in dumped
+    assert isinstance(pickle.loads(dumped), dict) and b"ResDual" not in dumped
+    for copied in (encoder.reorder_encoder_out(whole, order) | {}, {**found}):
+        torch.testing.assert_close(copied["encoder_out"][0], expected)
+    torch.save(encoder.reorder_encoder_out(whole, order), tmp_path / "output.pt")
+    loaded = torch.load(tmp_path / "output.pt", weights_only=True)
+    torch.testing.assert_close(loaded["encoder_out"][0], expected)
     order.zero_()
     whole["encoder_out"] = [torch.zeros(1)]
     torch.testing.assert_close(found["encoder_out"][0], expected)

@@ -139,6 +139,15 @@ def spoil(model: Any) -> None:
     model.decoder.layers[1].fc1.weight[1, 2] = float("inf")
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["extract_features_scriptable", "embed", "embed_at", "output"])
+def test_methods_of_the_decoder_count(name: str) -> None:
+    model = tiny()
+    method = getattr(model.decoder, name)
+    setattr(model.decoder, name, lambda *given: method(*given))
+    assert name in str(prepared(model).decoder.obstacle)
+
+
 IN_TORCH: Dict[str, Any] = {
     "has no form of OwnNorm": ({"residual": "own"}, lambda _: None),
     "neither relu nor gelu": ({"activation_fn": "tanh"}, lambda _: None),
