@@ -2,7 +2,7 @@
 # Install what is needed, then run ruff, mypy and the tests.
 #
 #   bash scripts/test.sh                    everything
-#   bash scripts/test.sh -m "not slow"      the quick part (under 2 minutes)
+#   bash scripts/test.sh -m "not slow"      the quick part (under 90 seconds)
 #   bash scripts/test.sh tests/unit -k eps  any of pytest's arguments
 #
 # RESDUAL_VENV and RESDUAL_PYTHON: see scripts/environment.sh.

@@ -78,6 +78,6 @@ class Int8StateDictMixin(nn.Module):
         found = super().load_state_dict(state_dict, *args, **options)
         for part in ("encoder", "decoder"):
             own = {name: value for name, value in given.items() if name.startswith(f"{part}.")}
-            if hasattr(self, part) and own:
+            if own and hasattr(getattr(self, part, None), "use_int8"):
                 getattr(self, part).use_int8(is_encoded(own))
         return found

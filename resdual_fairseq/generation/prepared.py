@@ -102,5 +102,6 @@ class PreparesStacks(nn.Module):
         """fairseq's ``prepare_for_inference_`` calls this."""
         super().make_generation_fast_(**kwargs)
         for name in STACKS:
-            if hasattr(self, name):
-                getattr(self, name).prepare()
+            stack = getattr(self, name, None)
+            if isinstance(stack, PreparedStack):  # and none of a user's own
+                stack.prepare()

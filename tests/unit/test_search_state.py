@@ -154,6 +154,19 @@ def test_a_translation_model(kind: str, program: Any, taken: List[int]) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("program", [branch, cut_back, map_over])
+def test_beams_of_which_fairseq_is_told(program: Any, taken: List[int]) -> None:
+    """Then its cross-attention keeps one row for all beams of a sentence."""
+    model, host = pair("post")
+    host = host.float().eval()
+    prepared(model.float())
+    for one in (model, host):
+        one.decoder.set_beam_size(2)
+    assert_same(program(Search(model)), program(Search(host)))
+    assert taken
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_language_model(program: Any, taken: List[int]) -> None:
     """Against one that takes no steps of the whole stack: autograd is on, which leaves layers."""
