@@ -1,1 +1,1 @@
-"""What the recipes share: text, subwords, data-bins, and steps that go on where they stopped."""
+"""What the recipes share beyond `resdual_fairseq.preparation`: raw files, many pairs, options."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.clean_pairs import Pair
 from common.encode_pairs import encoding_steps, print_summary
-from common.out_folder import SETTINGS, as_json, open_folder
 from common.raw_files import RawFile, fetched, in_folder
-from common.run_steps import (
-    PrepareError,
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.clean_pairs import Pair
+from resdual_fairseq.preparation.out_folder import SETTINGS, as_json, open_folder
+from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
     exit_status,
@@ -28,7 +28,7 @@ from common.run_steps import (
     write_lines,
     write_whole,
 )
-from common.split_pairs import SPLITS
+from resdual_fairseq.preparation.split_pairs import SPLITS
 
 Splits = Mapping[str, Sequence[Pair]]
 Pairs = Mapping[str, tuple[str, str]]
@@ -98,14 +98,14 @@ def parser(corpus: Corpus) -> argparse.ArgumentParser:
 def chosen(corpus: Corpus, languages: Sequence[str] | None) -> dict[str, tuple[str, str]]:
     """The pairs to prepare.
 
-    Raises PrepareError for a language that the corpus does not have.
+    Raises ResDualError for a language that the corpus does not have.
     """
     if languages is None:
         return dict(corpus.pairs)
     known = {two[1]: name for name, two in corpus.pairs.items()}
     for language in languages:
         if language not in known:
-            raise PrepareError(
+            raise ResDualError(
                 f"--languages: the corpus has no '{language}'; it has: {' '.join(sorted(known))}"
             )
     return {known[language]: corpus.pairs[known[language]] for language in languages}
@@ -126,7 +126,7 @@ def make_text(
 ) -> None:
     """Write the lines of every pair and split, and a report.
 
-    Raises PrepareError when a split would be empty.
+    Raises ResDualError when a split would be empty.
     """
     report: dict[str, Any] = {}
     with building(text) as folder:
@@ -143,7 +143,7 @@ def make_text(
                     if split not in corpus.cleaned or is_clean(pair, corpus.longest, corpus.ratio)
                 ]
                 if not kept:
-                    raise PrepareError(
+                    raise ResDualError(
                         f"no line is left for {split} of {'-'.join(two)}; give the whole "
                         "files that the README names"
                     )
@@ -158,7 +158,7 @@ def make_text(
                     write_lines(place / f"{split}.{language}", lines)
         if missing:
             names = ", ".join("-".join(two) for two in missing.values())
-            raise PrepareError(f"the raw files hold no {names}; leave these out with --languages")
+            raise ResDualError(f"the raw files hold no {names}; leave these out with --languages")
         write_lines(folder / "report.json", [as_json({"read": report})])
         write_whole(text.with_name(SETTINGS), as_json(settings))
 

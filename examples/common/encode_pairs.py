@@ -12,9 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import encode_text
-from common.out_folder import MANIFEST, SPECIAL_SYMBOLS, as_json, checksums, counts, packages
-from common.run_steps import building, read_lines, say, write_lines, write_whole
+from resdual_fairseq.preparation import encode_text
+from resdual_fairseq.preparation.out_folder import (
+    MANIFEST,
+    SPECIAL_SYMBOLS,
+    as_json,
+    checksums,
+    counts,
+    packages,
+)
+from resdual_fairseq.preparation.run_steps import (
+    building,
+    read_lines,
+    say,
+    write_lines,
+    write_whole,
+)
 
 Pairs = Mapping[str, tuple[str, str]]
 Steps = Sequence[tuple[Path, Callable[[], None]]]

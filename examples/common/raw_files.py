@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pooch
 
-from common.run_steps import PrepareError, say
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.run_steps import say
 
 RETRIES = 2
 
@@ -33,19 +34,19 @@ class RawFile:
 def in_folder(files: Mapping[str, RawFile], folder: Path) -> dict[str, Path]:
     """The paths of files that are on the disk.
 
-    Raises PrepareError when one is not there or is another one.
+    Raises ResDualError when one is not there or is another one.
     """
     if not folder.is_dir():
-        raise PrepareError(f"--from-folder {folder}: there is no such folder")
+        raise ResDualError(f"--from-folder {folder}: there is no such folder")
     for file in files.values():
         path = folder / file.name
         if not path.is_file():
-            raise PrepareError(
+            raise ResDualError(
                 f"--from-folder {folder}: there is no {file.name} in it; put it there"
             )
         algorithm = (file.checksum or "").rpartition(":")[0] or "sha256"
         if file.checksum and pooch.file_hash(str(path), algorithm) != file.checksum.split(":")[-1]:
-            raise PrepareError(
+            raise ResDualError(
                 f"{path} is not the file that this recipe was written for (its checksum is not "
                 f"{file.checksum}); put the right one into {folder}"
             )
@@ -55,7 +56,7 @@ def in_folder(files: Mapping[str, RawFile], folder: Path) -> dict[str, Path]:
 def fetched(files: Mapping[str, RawFile], folder: Path, mirror: str | None) -> dict[str, Path]:
     """The paths of files in `folder`, where those that are not there whole are fetched.
 
-    Raises PrepareError when one cannot be fetched or is another one.
+    Raises ResDualError when one cannot be fetched or is another one.
     """
     pooch.get_logger().setLevel("WARNING")
     store = pooch.create(
@@ -73,7 +74,7 @@ def fetched(files: Mapping[str, RawFile], folder: Path, mirror: str | None) -> d
             found[name] = Path(store.fetch(file.name, progressbar=True))
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0].split(". ")[0]
-            raise PrepareError(
+            raise ResDualError(
                 f"{address(file, mirror)} cannot be fetched ({reason}); run again, or give "
                 "--mirror URL or --from-folder DIR with the files that the README names"
             ) from error

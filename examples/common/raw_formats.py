@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from common.clean_pairs import Pair, one_line
-from common.run_steps import PrepareError
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.clean_pairs import Pair, one_line
 
 SEGMENT = re.compile(r"<seg [^>]*>(.*?)</seg>")
 ABOUT_THE_TALK = re.compile(r"<(?:url|talkid|keywords|speaker|reviewer|translator|doc|/doc)\b")
@@ -20,12 +20,12 @@ TAG = re.compile(r"<[^>]*>")
 def decoded(raw: bytes, name: object) -> list[str]:
     """The lines of UTF-8 text, each with single spaces only; only a line feed ends a line.
 
-    Raises PrepareError when the text is not UTF-8.
+    Raises ResDualError when the text is not UTF-8.
     """
     try:
         lines = raw.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise PrepareError(f"{name} is not UTF-8 text; fetch it anew") from error
+        raise ResDualError(f"{name} is not UTF-8 text; fetch it anew") from error
     if lines[-1] == "":
         lines.pop()
     return [one_line(line) for line in lines]
@@ -34,12 +34,12 @@ def decoded(raw: bytes, name: object) -> list[str]:
 def gzip_lines(path: Path) -> list[str]:
     """The lines of a gzip file.
 
-    Raises PrepareError when it is cut short or no gzip file.
+    Raises ResDualError when it is cut short or no gzip file.
     """
     try:
         raw = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
-        raise PrepareError(f"{path} is cut short or no gzip file; fetch it anew") from error
+        raise ResDualError(f"{path} is cut short or no gzip file; fetch it anew") from error
     return decoded(raw, path)
 
 
@@ -47,7 +47,7 @@ def each_member(archive: Path, names: Iterable[str]) -> Iterator[tuple[str, list
     """Name and lines of files in a tar archive, in the archive's order, by the names asked for.
 
     A member is found by the end of its path. Nothing is unpacked to the disk, and the archive is
-    read no further than the last of them. Raises PrepareError when it is broken.
+    read no further than the last of them. Raises ResDualError when it is broken.
     """
     waiting = set(names)
     try:
@@ -61,19 +61,19 @@ def each_member(archive: Path, names: Iterable[str]) -> Iterator[tuple[str, list
                 if not waiting:
                     return
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise PrepareError(f"{archive} is cut short or no archive; fetch it anew") from error
+        raise ResDualError(f"{archive} is cut short or no archive; fetch it anew") from error
 
 
 def members(archive: Path, names: Iterable[str]) -> dict[str, list[str]]:
     """The lines of files in a tar archive, by the names asked for (:func:`each_member`).
 
-    Raises PrepareError when the archive is broken or lacks one.
+    Raises ResDualError when the archive is broken or lacks one.
     """
     wanted = list(names)
     found = dict(each_member(archive, wanted))
     for name in wanted:
         if name not in found:
-            raise PrepareError(f"{archive} holds no {name}; fetch it anew, or give another file")
+            raise ResDualError(f"{archive} holds no {name}; fetch it anew, or give another file")
     return found
 
 
@@ -90,10 +90,10 @@ def talk_lines(lines: Iterable[str]) -> list[str]:
 def pair_lines(left: Sequence[str], right: Sequence[str], name: str) -> list[Pair]:
     """Line n of one side with line n of the other.
 
-    Raises PrepareError when their numbers differ.
+    Raises ResDualError when their numbers differ.
     """
     if len(left) != len(right):
-        raise PrepareError(
+        raise ResDualError(
             f"{name} has {len(left):,} lines on one side and {len(right):,} on the other; fetch "
             "its files anew"
         )

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.clean_pairs import Pair, plain
-from common.run_steps import PrepareError, alone, run, say, scratch, sha256
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.clean_pairs import Pair, plain
+from resdual_fairseq.preparation.run_steps import alone, run, say, scratch, sha256
 
 REQUIREMENT = "homeassistant==2026.11.0"
 WHEEL_NAME = "homeassistant-2026.11.0-py3-none-any.whl"
@@ -21,26 +22,26 @@ TEXTS = re.compile(r"homeassistant/components/([^/]+)/translations/([^/]+)\.json
 
 
 def check(wheel: Path, remedy: str) -> None:
-    """Raise PrepareError, with this remedy, unless the recipe was written for this very wheel."""
+    """Raise ResDualError, with this remedy, unless the recipe was written for this very wheel."""
     found = sha256(wheel)
     if found != WHEEL_SHA256:
-        raise PrepareError(
+        raise ResDualError(
             f"{wheel} is not the wheel of {REQUIREMENT}: its SHA-256 is {found}, "
             f"expected {WHEEL_SHA256}; {remedy}"
         )
 
 
 def check_given(wheel: Path) -> None:
-    """Raise PrepareError unless the file that the user named is the wheel of the recipe."""
+    """Raise ResDualError unless the file that the user named is the wheel of the recipe."""
     if not wheel.is_file():
-        raise PrepareError(f"--wheel {wheel}: there is no such file")
+        raise ResDualError(f"--wheel {wheel}: there is no such file")
     check(wheel, "leave --wheel out to have the right one fetched")
 
 
 def fetch(cache: Path) -> Path:
     """The checked wheel in the folder `cache`, fetched by pip when it is not there whole.
 
-    Raises PrepareError when pip fails or fetches another file.
+    Raises ResDualError when pip fails or fetches another file.
     """
     with alone(cache / ".download.lock"):
         return fetch_alone(cache / WHEEL_NAME)
@@ -58,7 +59,7 @@ def fetch_alone(wheel: Path) -> Path:
         run([*pip, REQUIREMENT, "--dest", str(folder)])
         fetched = folder / WHEEL_NAME
         if not fetched.exists():
-            raise PrepareError(f"pip fetched no {WHEEL_NAME}: fetch it by hand and give --wheel")
+            raise ResDualError(f"pip fetched no {WHEEL_NAME}: fetch it by hand and give --wheel")
         check(fetched, "run again, or fetch it by hand and give --wheel")
         os.replace(fetched, wheel)
     return wheel
@@ -76,7 +77,7 @@ def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 def read(wheel: Path, source: str, target: str) -> list[Pair]:
     """All texts that both languages have, aligned by their keys; the group is the integration.
 
-    Raises PrepareError when the wheel lacks a language. Nothing is unpacked to the disk.
+    Raises ResDualError when the wheel lacks a language. Nothing is unpacked to the disk.
     """
     with zipfile.ZipFile(wheel) as archive:
         members: dict[str, dict[str, str]] = {}
@@ -87,7 +88,7 @@ def read(wheel: Path, source: str, target: str) -> list[Pair]:
         for language in (source, target):
             if language not in members:
                 known = " ".join(sorted(members))
-                raise PrepareError(f"the wheel has no language '{language}'; it has: {known}")
+                raise ResDualError(f"the wheel has no language '{language}'; it has: {known}")
         pairs = []
         for integration in sorted(members[source].keys() & members[target].keys()):
             sides = [

@@ -25,9 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask for every detail
 
-from common.run_steps import PrepareError, alone, exit_status, say, tool, write_whole  # noqa: E402
 from depth.curves import draw_curves  # noqa: E402
 from depth.learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
+from resdual_fairseq.errors import ResDualError  # noqa: E402
+from resdual_fairseq.preparation.run_steps import (  # noqa: E402
+    alone,
+    exit_status,
+    say,
+    tool,
+    write_whole,
+)
 
 PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
@@ -91,7 +98,7 @@ def outcome_of(run: Run, args: argparse.Namespace, baselines: Baselines) -> Outc
         diverged = "FloatingPointError" in ended.stderr
         if ended.returncode != 0 and not diverged:
             last = ended.stderr.strip().splitlines()[-1:] or ["(it said nothing)"]
-            raise PrepareError(f"{run.name}: fairseq-train ended with: {last[0]}")
+            raise ResDualError(f"{run.name}: fairseq-train ended with: {last[0]}")
         os.replace(unfinished, log)
     return read_log(log, run, baselines)
 
@@ -122,7 +129,7 @@ def check_settings(args: argparse.Namespace) -> None:
     settings = f"{args.data.resolve()} {args.width} {args.lr:g} {args.updates} {args.max_tokens}"
     known = args.out / "settings"
     if known.exists() and known.read_text(encoding="utf-8").strip() != settings:
-        raise PrepareError(
+        raise ResDualError(
             f"{args.out} holds runs on other data or with other --width, --lr, --updates or "
             "--max-tokens; give another --out"
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.clean_pairs import Pair
 from common.corpus import Corpus, Pairs, Splits, main
 from common.raw_files import RawFile
 from common.raw_formats import gzip_lines, pair_lines
+from resdual_fairseq.preparation.clean_pairs import Pair
 
 HOME = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 RAW_SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}

@@ -24,11 +24,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import wheel_texts
-from common.clean_pairs import keep_good
 from common.encode_pairs import encoding_steps, print_summary
-from common.out_folder import SETTINGS, as_json, open_folder
-from common.run_steps import (
-    PrepareError,
+from multilingual.split_languages import split
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.clean_pairs import keep_good
+from resdual_fairseq.preparation.out_folder import SETTINGS, as_json, open_folder
+from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
     exit_status,
@@ -38,8 +39,7 @@ from common.run_steps import (
     write_lines,
     write_whole,
 )
-from common.split_pairs import hold_out
-from multilingual.split_languages import split
+from resdual_fairseq.preparation.split_pairs import hold_out
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1
@@ -86,14 +86,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_languages(languages: Sequence[str]) -> None:
-    """Raise PrepareError for languages that make no pairs with English."""
+    """Raise ResDualError for languages that make no pairs with English."""
     for language in languages:
         if not re.fullmatch(r"[A-Za-z][\w-]*", language) or language == ENGLISH:
-            raise PrepareError(
+            raise ResDualError(
                 f"--languages: '{language}' makes no pair with English; give codes such as de"
             )
         if list(languages).count(language) > 1:
-            raise PrepareError(f"--languages: '{language}' twice; give it once")
+            raise ResDualError(f"--languages: '{language}' twice; give it once")
 
 
 def code(language: str) -> str:
@@ -104,7 +104,7 @@ def code(language: str) -> str:
 def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path) -> None:
     """Write the clean text of every language and split, and a report.
 
-    Raises PrepareError when a split of a language would be empty.
+    Raises ResDualError when a split of a language would be empty.
     """
     wheel = options.wheel or wheel_texts.fetch((options.cache or options.out).absolute())
     kept, dropped = {}, {}
@@ -120,7 +120,7 @@ def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path)
             pair.mkdir()
             for name, part in parts.items():
                 if not part:
-                    raise PrepareError(
+                    raise ResDualError(
                         f"no line is left for {name} of {language}; give another --held-out, or "
                         "leave the language out"
                     )

@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sacrebleu.metrics import BLEU, CHRF
 
-from common.run_steps import (
-    PrepareError,
+from multilingual.directions import directions_of, languages_of
+from quickstart.hypotheses import detokenized
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.run_steps import (
     exit_status,
     read_lines,
     run,
@@ -28,8 +30,6 @@ from common.run_steps import (
     write_lines,
     write_whole,
 )
-from multilingual.directions import directions_of, languages_of
-from quickstart.hypotheses import detokenized
 
 ENGLISH = "en"
 # Languages written without spaces between words, and sacreBLEU's tokenizer for them.
@@ -60,7 +60,7 @@ def translate(options: argparse.Namespace, source: str, target: str) -> list[str
             output = (folder / "generate-test.txt").read_text(encoding="utf-8")
             found = detokenized(output)
             if len(found) != wanted:
-                raise PrepareError(
+                raise ResDualError(
                     f"{name} has {len(found)} translations for {wanted} lines; give the --data "
                     "that the model was trained on"
                 )
@@ -126,13 +126,13 @@ def table(rows: Sequence[Row]) -> str:
 def work(options: argparse.Namespace) -> None:
     """Translate and score every direction, print the table and write it beside the translations."""
     if not options.model.is_file():
-        raise PrepareError(f"--model {options.model} does not exist; give a checkpoint")
+        raise ResDualError(f"--model {options.model} does not exist; give a checkpoint")
     directions = directions_of(options.data)
     options.out.mkdir(parents=True, exist_ok=True)
     record = options.out / "model.sha256"
     settings = f"{sha256(options.model)} beam {options.beam}"
     if record.exists() and read_lines(record) != [settings]:
-        raise PrepareError(
+        raise ResDualError(
             f"{options.out} holds translations of another model or beam; choose another --out"
         )
     write_whole(record, settings)

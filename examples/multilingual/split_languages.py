@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from common.clean_pairs import Pair
-from common.split_pairs import MIN_WORDS, SPLITS, key, words
+from resdual_fairseq.preparation.clean_pairs import Pair
+from resdual_fairseq.preparation.split_pairs import MIN_WORDS, SPLITS, key, words
 
 Texts = dict[str, dict[str, list[Pair]]]
 

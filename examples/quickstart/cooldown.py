@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 import resdual_fairseq  # noqa: F401  (fairseq's checkpoints load with torch's protection on)
-from common.run_steps import write_whole
+from resdual_fairseq.preparation.run_steps import write_whole
 
 # Other work on the machine may come; a rate that has not fallen to 0 at the end costs quality.
 SHARE_OF_UPDATES = 0.85

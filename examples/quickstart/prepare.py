@@ -23,9 +23,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import encode_text, wheel_texts
-from common.clean_pairs import Pair, keep_good
-from common.out_folder import (
+from common import wheel_texts
+from quickstart.prepare_options import (
+    HELD_OUT,
+    TEST_LINES,
+    VALID_LINES,
+    parser,
+    refuse_contradictions,
+)
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation import encode_text, plain_texts
+from resdual_fairseq.preparation.clean_pairs import Pair, keep_good
+from resdual_fairseq.preparation.out_folder import (
     MANIFEST,
     PARTS,
     SETTINGS,
@@ -34,8 +43,7 @@ from common.out_folder import (
     print_summary,
     write_manifest,
 )
-from common.run_steps import (
-    PrepareError,
+from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
     exit_status,
@@ -45,15 +53,7 @@ from common.run_steps import (
     write_lines,
     write_whole,
 )
-from common.split_pairs import hold_out, split
-from quickstart import plain_texts
-from quickstart.prepare_options import (
-    HELD_OUT,
-    TEST_LINES,
-    VALID_LINES,
-    parser,
-    refuse_contradictions,
-)
+from resdual_fairseq.preparation.split_pairs import hold_out, split
 
 # Raise this number whenever the same options would give other files than before.
 RECIPE = 1
@@ -62,7 +62,7 @@ RECIPE = 1
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """All that decides the result, with the checksums of what is read.
 
-    Raises PrepareError when a file that the user named is missing or is not the right wheel.
+    Raises ResDualError when a file that the user named is missing or is not the right wheel.
     """
     settings = {
         "recipe": RECIPE,
@@ -109,15 +109,15 @@ def make_text(
 ) -> None:
     """Write the clean text of every split, and a report of what was dropped and held out.
 
-    Raises PrepareError when a split would be empty.
+    Raises ResDualError when a split would be empty.
     """
     pairs = read_pairs(options)
     kept, dropped = keep_good(pairs)
     if not kept:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-        raise PrepareError(
+        raise ResDualError(
             f"none of {len(pairs):,} pairs is usable ({reasons or 'there are none'}); give other "
-            "text: the head of examples/common/clean_pairs.py says what is kept"
+            "text: the head of resdual_fairseq/preparation/clean_pairs.py says what is kept"
         )
     held_out = hold_out(kept, *groups_to_hold_out(settings), settings["seed"])
     splits = split(kept, held_out)
@@ -125,7 +125,7 @@ def make_text(
         if not part:
             remedy = "fewer --test-lines or --valid-lines" if options.text else "another --held-out"
             groups = len({pair.group for pair in kept})
-            raise PrepareError(
+            raise ResDualError(
                 f"no line is left for {name}: {len(kept):,} of {len(pairs):,} pairs are usable, "
                 f"in {groups:,} groups that are held out as a whole; give {remedy}"
             )

@@ -6,8 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
-from common.run_steps import PrepareError, positive
-from quickstart.plain_texts import BLOCK_LINES
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.plain_texts import BLOCK_LINES
+from resdual_fairseq.preparation.run_steps import positive
 
 HELD_OUT = [60, 30]
 TEST_LINES = 1000
@@ -75,15 +76,15 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def refuse_contradictions(options: argparse.Namespace) -> None:
-    """Raise PrepareError for options that cannot hold together."""
+    """Raise ResDualError for options that cannot hold together."""
     source, target = options.languages
     for language in options.languages:
         if not re.fullmatch(r"[A-Za-z][\w-]*", language):
-            raise PrepareError(f"--languages: '{language}' is no language code such as de or pt-BR")
+            raise ResDualError(f"--languages: '{language}' is no language code such as de or pt-BR")
     if source == target:
-        raise PrepareError(f"--languages: '{source}' twice; give two different languages")
+        raise ResDualError(f"--languages: '{source}' twice; give two different languages")
     needless = ("wheel", "cache", "held_out") if options.text else ("test_lines", "valid_lines")
     for name in needless:
         if getattr(options, name) is not None:
             relation = "cannot go with --text" if options.text else "needs --text"
-            raise PrepareError(f"--{name.replace('_', '-')} {relation}: leave one of them out")
+            raise ResDualError(f"--{name.replace('_', '-')} {relation}: leave one of them out")

@@ -11,11 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sacrebleu.dataset import DATASETS
 
-from common.clean_pairs import Pair, one_line
 from common.corpus import Corpus, Pairs, Splits, main
 from common.raw_files import RawFile
 from common.raw_formats import members, pair_lines
-from common.run_steps import read_lines
+from resdual_fairseq.preparation.clean_pairs import Pair, one_line
+from resdual_fairseq.preparation.run_steps import read_lines
 
 # The end of each text's path in its archive, without the language.
 TEXTS = {

@@ -11,9 +11,10 @@ from helpers.commands import run
 from helpers.quickstart import make_wheel
 from helpers.recipes import EXAMPLES, through_server
 
-from common import encode_text, run_steps, wheel_texts
+from common import wheel_texts
 from multilingual import score
 from multilingual.prepare import main as prepare
+from resdual_fairseq.preparation import encode_text, run_steps
 
 pytestmark = pytest.mark.slow
 FOLDER = EXAMPLES / "multilingual"

@@ -19,8 +19,8 @@ from helpers.recipes import (
     write_wmt14,
 )
 
-from common import encode_text
 from common.corpus import main
+from resdual_fairseq.preparation import encode_text
 
 pytestmark = pytest.mark.slow
 SMALL = (

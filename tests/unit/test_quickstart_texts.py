@@ -10,8 +10,9 @@ from helpers.quickstart import make_wheel, many_integrations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import clean_pairs, split_pairs, wheel_texts
-from common.clean_pairs import Pair
+from common import wheel_texts
+from resdual_fairseq.preparation import clean_pairs, split_pairs
+from resdual_fairseq.preparation.clean_pairs import Pair
 
 
 @pytest.mark.parametrize(

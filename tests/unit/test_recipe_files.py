@@ -14,7 +14,7 @@ from fairseq.data import Dictionary
 from helpers.recipes import as_text, write_tar
 
 from common import encode_pairs, raw_files, raw_formats
-from common.run_steps import PrepareError
+from resdual_fairseq.errors import ResDualError
 
 CONTENT = bytes(range(256)) * 40
 
@@ -71,7 +71,7 @@ def test_files_are_fetched_once(mirror: str | None, address: str, tmp_path: Path
 @pytest.mark.parametrize("where", ["/none", "/cut", "nonsense://x", "http://127.0.0.1:1"])
 def test_what_cannot_be_fetched(where: str, address: str, tmp_path: Path) -> None:
     mirror = f"{address}{where}" if where.startswith("/") else where
-    with pytest.raises(PrepareError, match=r"cannot be fetched \(.+\); run again") as told:
+    with pytest.raises(ResDualError, match=r"cannot be fetched \(.+\); run again") as told:
         raw_files.fetched(files(address), tmp_path, mirror)
     assert "\n" not in str(told.value)
     assert list(tmp_path.iterdir()) == []
@@ -79,18 +79,18 @@ def test_what_cannot_be_fetched(where: str, address: str, tmp_path: Path) -> Non
 
 
 def test_another_file_than_the_recipes_is_refused(address: str, tmp_path: Path) -> None:
-    with pytest.raises(PrepareError, match=r"cannot be fetched \(.*does not match the known hash"):
+    with pytest.raises(ResDualError, match=r"cannot be fetched \(.*does not match the known hash"):
         raw_files.fetched(files(address, b"other"), tmp_path, None)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(PrepareError, match=r"no known\.bin in it; put it there"):
+    with pytest.raises(ResDualError, match=r"no known\.bin in it; put it there"):
         raw_files.in_folder(files(address), tmp_path)
     for name in ("known", "unknown"):
         (tmp_path / f"{name}.bin").write_bytes(b"broken")
-    with pytest.raises(PrepareError, match="put the right one into"):
+    with pytest.raises(ResDualError, match="put the right one into"):
         raw_files.in_folder(files(address), tmp_path)
     (tmp_path / "known.bin").write_bytes(CONTENT)
     assert raw_files.in_folder(files(address), tmp_path)["known"] == tmp_path / "known.bin"
-    with pytest.raises(PrepareError, match="there is no such folder"):
+    with pytest.raises(ResDualError, match="there is no such folder"):
         raw_files.in_folder(files(address), tmp_path / "none")
 
 
@@ -99,10 +99,10 @@ def test_lines_of_a_gzip_file(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress("one\u2028still one\r\n two \n".encode()))
     assert raw_formats.gzip_lines(path) == ["one still one", "two"]
     path.write_bytes(gzip.compress(b"long " * 999)[:-20])
-    with pytest.raises(PrepareError, match="is cut short or no gzip file; fetch it anew"):
+    with pytest.raises(ResDualError, match="is cut short or no gzip file; fetch it anew"):
         raw_formats.gzip_lines(path)
     path.write_bytes(gzip.compress(b"\xff\xfe"))
-    with pytest.raises(PrepareError, match="is not UTF-8 text"):
+    with pytest.raises(ResDualError, match="is not UTF-8 text"):
         raw_formats.gzip_lines(path)
 
 
@@ -110,10 +110,10 @@ def test_members_of_an_archive(tmp_path: Path) -> None:
     path = tmp_path / "texts.tgz"
     write_tar(path, {"deep/a.en": as_text(["one"]), "a.de": as_text(["eins"]), "xa.de": b""})
     assert raw_formats.members(path, ["a.en", "a.de"]) == {"a.en": ["one"], "a.de": ["eins"]}
-    with pytest.raises(PrepareError, match=r"holds no a\.fr; fetch it anew"):
+    with pytest.raises(ResDualError, match=r"holds no a\.fr; fetch it anew"):
         raw_formats.members(path, ["a.en", "a.fr"])
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(PrepareError, match="is cut short or no archive"):
+    with pytest.raises(ResDualError, match="is cut short or no archive"):
         raw_formats.members(path, ["a.de"])
 
 
@@ -127,7 +127,7 @@ def test_markup_goes_and_sentences_stay() -> None:
 
 
 def test_sides_of_unlike_length_are_named() -> None:
-    with pytest.raises(PrepareError, match="dev has 2 lines on one side and 1 on the"):
+    with pytest.raises(ResDualError, match="dev has 2 lines on one side and 1 on the"):
         raw_formats.pair_lines(["a", "b"], ["c"], "dev")
 
 

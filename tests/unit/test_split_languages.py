@@ -7,9 +7,9 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import split_pairs
-from common.clean_pairs import Pair
 from multilingual import split_languages
+from resdual_fairseq.preparation import split_pairs
+from resdual_fairseq.preparation.clean_pairs import Pair
 
 LANGUAGES = ("de", "fr", "it")
 TEXTS = st.lists(

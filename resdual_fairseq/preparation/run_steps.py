@@ -17,11 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import ResDualError
+
 TEMPORARY = ".tmp"
-
-
-class PrepareError(Exception):
-    """Something the user can put right; its text is one sentence that names the remedy."""
 
 
 def positive(text: str) -> int:
@@ -40,11 +38,11 @@ def say(message: str) -> None:
 def tool(name: str) -> str:
     """The path of a command that pip installed beside this Python.
 
-    Raises PrepareError when it is not there.
+    Raises ResDualError when it is not there.
     """
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     if found is None:
-        raise PrepareError(
+        raise ResDualError(
             f"the command '{name}' is not installed beside {sys.executable}: "
             "install the project's requirements into this environment with pip"
         )
@@ -55,13 +53,13 @@ def run(command: Sequence[str], building: Path | None = None) -> None:
     """Echo a command in a form that can be pasted into a shell, then run it.
 
     What is written into the temporary folder `building` is echoed under the name that it gets.
-    Raises PrepareError when it ends with another status than 0.
+    Raises ResDualError when it ends with another status than 0.
     """
     echo = shlex.join(command)
     say("+ " + (echo if building is None else echo.replace(str(building), final_name(building))))
     status = subprocess.call(command, close_fds=False)
     if status != 0:
-        raise PrepareError(
+        raise ResDualError(
             f"the last command above (the line that starts with '+') ended with status {status}; "
             "put right what its own message says and run this command again"
         )
@@ -166,7 +164,7 @@ def exit_status(name: str, work: Callable[[], None]) -> int:
     """Do the work of the command `name`; what the user can put right ends in one sentence."""
     try:
         work()
-    except PrepareError as error:
+    except ResDualError as error:
         message = str(error)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

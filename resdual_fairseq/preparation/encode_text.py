@@ -11,9 +11,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.run_steps import (
+from ..errors import ResDualError
+from .run_steps import (
     TEMPORARY,
-    PrepareError,
     building,
     read_lines,
     run,
@@ -21,7 +21,7 @@ from common.run_steps import (
     tool,
     write_lines,
 )
-from common.split_pairs import SPLITS
+from .split_pairs import SPLITS
 
 
 def tokenize(text: Path, tokenized: Path, languages: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def tokenize(text: Path, tokenized: Path, languages: Sequence[str]) -> None:
 
 
 def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
-    """Raise PrepareError when the single characters of the files already fill the vocabulary."""
+    """Raise ResDualError when the single characters of the files already fill the vocabulary."""
     symbols: set[str] = set()
     for path in files:
         for word in set(path.read_text(encoding="utf-8").split()):
@@ -48,7 +48,7 @@ def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
             symbols.update(word[:-1])
             symbols.add(word[-1] + "</w>")
     if vocabulary <= len(symbols):
-        raise PrepareError(
+        raise ResDualError(
             f"--vocabulary {vocabulary} leaves no room to learn subwords, since the text has "
             f"{len(symbols)} different characters: give more, with --force"
         )
@@ -57,7 +57,7 @@ def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
 def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary: int) -> None:
     """Learn one BPE for both languages, of about `vocabulary` symbols, on the training lines.
 
-    Raises PrepareError when the vocabulary has no room for more than single characters.
+    Raises ResDualError when the vocabulary has no room for more than single characters.
     """
     learn_bpe_of([tokenized / f"train.{language}" for language in languages], codes, vocabulary)
 
@@ -65,7 +65,7 @@ def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary
 def learn_bpe_of(training: Sequence[Path], codes: Path, vocabulary: int) -> None:
     """Learn one BPE on these files, of about `vocabulary` symbols.
 
-    Raises PrepareError when the vocabulary has no room for more than single characters.
+    Raises ResDualError when the vocabulary has no room for more than single characters.
     """
     check_vocabulary(training, vocabulary)
     partial = codes.with_name(codes.name + TEMPORARY)

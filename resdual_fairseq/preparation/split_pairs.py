@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from common.clean_pairs import IDEOGRAM, Pair
+from .clean_pairs import IDEOGRAM, Pair
 
 SPLITS = ("train", "valid", "test")
 MIN_WORDS = 3

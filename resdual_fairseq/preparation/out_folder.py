@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from common.run_steps import TEMPORARY, PrepareError, discard, read_lines, say, sha256, write_whole
-from common.split_pairs import SPLITS
+from ..errors import ResDualError
+from .run_steps import TEMPORARY, discard, read_lines, say, sha256, write_whole
+from .split_pairs import SPLITS
 
 SETTINGS = "settings.json"
 MANIFEST = "manifest.json"
@@ -38,7 +39,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 def open_folder(out: Path, settings: dict[str, Any], force: bool) -> None:
     """Make the folder ready for a run with these settings, whatever a former run left in it.
 
-    Raises PrepareError when it holds other work than theirs, unless `force` lets that go.
+    Raises ResDualError when it holds other work than theirs, unless `force` lets that go.
     """
     for name in (*PARTS, SETTINGS):
         for ending in (TEMPORARY, ".old"):
@@ -49,12 +50,12 @@ def open_folder(out: Path, settings: dict[str, Any], force: bool) -> None:
         discard(record)
         return
     if not record.exists():
-        raise PrepareError(
+        raise ResDualError(
             f"{out} holds '{parts[0]}', which this command did not write: choose another --out"
         )
     before = json.loads(record.read_text(encoding="utf-8"))
     if before != settings and not force:
-        raise PrepareError(
+        raise ResDualError(
             f"{out} was prepared with other settings ({differences(before, settings)}): "
             "choose another --out, or give --force to prepare it anew"
         )
