@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.command_line import exit_status, positive
 from common.encode_pairs import encoding_steps, print_summary
 from common.raw_files import RawFile, fetched, in_folder
 from resdual_fairseq.errors import ResDualError
@@ -20,8 +21,6 @@ from resdual_fairseq.preparation.out_folder import SETTINGS, as_json, open_folde
 from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
-    exit_status,
-    positive,
     say,
     sha256,
     take_steps,

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.interface_texts import plain
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.preparation.clean_pairs import Pair, plain
+from resdual_fairseq.preparation.clean_pairs import Pair
 from resdual_fairseq.preparation.run_steps import alone, run, say, scratch, sha256
 
 REQUIREMENT = "homeassistant==2026.11.0"

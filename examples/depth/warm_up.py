@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask for every detail
 
+from common.command_line import exit_status  # noqa: E402
 from depth.curves import draw_curves  # noqa: E402
 from depth.learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
 from resdual_fairseq.errors import ResDualError  # noqa: E402
 from resdual_fairseq.preparation.run_steps import (  # noqa: E402
     alone,
-    exit_status,
     say,
     tool,
     write_whole,

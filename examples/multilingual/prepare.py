@@ -24,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import wheel_texts
+from common.command_line import exit_status, positive
 from common.encode_pairs import encoding_steps, print_summary
 from multilingual.split_languages import split
 from resdual_fairseq.errors import ResDualError
@@ -32,8 +33,6 @@ from resdual_fairseq.preparation.out_folder import SETTINGS, as_json, open_folde
 from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
-    exit_status,
-    positive,
     say,
     take_steps,
     write_lines,

@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sacrebleu.metrics import BLEU, CHRF
 
+from common.command_line import exit_status
 from multilingual.directions import directions_of, languages_of
 from quickstart.hypotheses import detokenized
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.preparation.run_steps import (
-    exit_status,
     read_lines,
     run,
     say,

@@ -24,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import wheel_texts
+from common.command_line import exit_status
 from quickstart.prepare_options import (
     HELD_OUT,
     TEST_LINES,
@@ -46,7 +47,6 @@ from resdual_fairseq.preparation.out_folder import (
 from resdual_fairseq.preparation.run_steps import (
     alone,
     building,
-    exit_status,
     say,
     sha256,
     take_steps,

@@ -6,9 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
+from common.command_line import positive
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.preparation.plain_texts import BLOCK_LINES
-from resdual_fairseq.preparation.run_steps import positive
 
 HELD_OUT = [60, 30]
 TEST_LINES = 1000

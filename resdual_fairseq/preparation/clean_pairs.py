@@ -1,16 +1,7 @@
-"""From interface texts to plain sentences, and which pairs of them are worth keeping.
+"""Which pairs of parallel text are worth keeping, and how their lines are cleaned.
 
-Decisions for interface texts (`plain`):
-
-- Links `[words](address)` keep their words; `**bold**`, `` `code` `` and HTML tags keep their
-  content; bullets, headings and code fences go. A reader of the translation sees the words only.
-- Placeholders `{name}` and `%{name}` stay, since a translation must carry them over, but are
-  numbered `{1}`, `{2}` in order of the source. Their names say nothing to a translator, Moses
-  would tear `{entity_name}` apart for good, and lines that differ in a name only are copies.
-
-Decisions for all texts, the user's own files included: line breaks, control characters and runs of
-white space become one space, invisible characters go (`one_line`), and a pair is dropped
-(`reason_to_drop`) when
+Line breaks, control characters and runs of white space become one space, invisible characters go
+(`one_line`), and a pair is dropped (`reason_to_drop`) when
 
 - a side is empty or has no letter outside its placeholders;
 - both sides are identical (not translated);
@@ -36,14 +27,6 @@ RATIO_SLACK = 20
 PLACEHOLDER = re.compile(r"%?\{\s*([^{}]*?)\s*\}")
 ADDRESS = re.compile(r"\w+://")
 REFERENCE = re.compile(r"\[%key:")
-MARKUP = (
-    (re.compile(r"```\w*"), " "),
-    (re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)"), r"\1"),
-    (re.compile(r"</?[A-Za-z][^<>]*>"), " "),
-    (re.compile(r"^\s*(?:[-*]|#+)\s+", re.MULTILINE), ""),
-    (re.compile(r"\*\*|__|`"), ""),
-    (re.compile(r"(?<![\w*])\*(\S[^*\n]*)\*(?![\w*])"), r"\1"),
-)
 # Characters of writing systems that put no spaces between words.
 IDEOGRAM = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -61,22 +44,6 @@ class Pair(NamedTuple):
 def one_line(text: str) -> str:
     """The text without control and invisible characters and with single spaces only."""
     return " ".join(CONTROL.sub(" ", INVISIBLE.sub("", text)).split())
-
-
-def without_markup(text: str) -> str:
-    """The words of a text written in Markdown or HTML."""
-    for pattern, replacement in MARKUP:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def plain(source: str, target: str) -> tuple[str, str]:
-    """Both sides of an interface text on one line each, without markup, placeholders numbered."""
-    sides = [one_line(without_markup(text)) for text in (source, target)]
-    names = list(dict.fromkeys(PLACEHOLDER.findall(" ".join(sides))))
-    numbers = {name: f"{{{index}}}" for index, name in enumerate(names, start=1)}
-    numbered = [PLACEHOLDER.sub(lambda match: numbers[match.group(1)], text) for text in sides]
-    return numbered[0], numbered[1]
 
 
 def reason_to_drop(source: str, target: str) -> str | None:

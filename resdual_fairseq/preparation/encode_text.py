@@ -8,39 +8,56 @@ fairseq-generate encodes and decodes exactly as the training data was.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import ResDualError
-from .run_steps import (
-    TEMPORARY,
-    building,
-    read_lines,
-    run,
-    say,
-    tool,
-    write_lines,
-)
+from .run_steps import TEMPORARY, building, read_lines, run, say, tool, write_lines
 from .split_pairs import SPLITS
 
 
 def tokenize(text: Path, tokenized: Path, languages: Sequence[str]) -> None:
-    """Write every split of the folder `text` in Moses tokens under the same name."""
-    # Imported here because it brings torch along, and a wrong option need not wait for that.
-    from fairseq.data.encoders.moses_tokenizer import MosesTokenizer, MosesTokenizerConfig
+    """Write every split of the folder `text` in Moses tokens under the same name.
 
+    Raises:
+        ResDualError: sacremoses is not installed.
+    """
     with building(tokenized) as folder:
         for language in languages:
-            moses = MosesTokenizer(MosesTokenizerConfig(source_lang=language, target_lang=language))
+            encode = moses_encoder(language)
             for split in SPLITS:
                 name = f"{split}.{language}"
                 lines = read_lines(text / name)
                 say(f"tokenizing {name}: {len(lines):,} lines")
-                write_lines(folder / name, [moses.encode(line) for line in lines])
+                write_lines(folder / name, [encode(line) for line in lines])
+
+
+def moses_encoder(language: str) -> Callable[[str], str]:
+    """From a line to its Moses tokens, by fairseq's tokenizer.
+
+    Raises:
+        ResDualError: sacremoses, which it calls, is not installed.
+    """
+    # fairseq loads all its tokenizers with this one, which the other steps do not need.
+    from fairseq.data.encoders.moses_tokenizer import MosesTokenizer, MosesTokenizerConfig
+
+    try:
+        moses = MosesTokenizer(MosesTokenizerConfig(source_lang=language, target_lang=language))
+    except ImportError as error:
+        raise ResDualError(
+            "the Moses tokenizer needs a package that is not installed: pip install sacremoses, "
+            "then run this command again"
+        ) from error
+    encode: Callable[[str], str] = moses.encode
+    return encode
 
 
 def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
-    """Raise ResDualError when the single characters of the files already fill the vocabulary."""
+    """Check that subwords fit into the vocabulary beside the single characters of the files.
+
+    Raises:
+        ResDualError: they do not.
+    """
     symbols: set[str] = set()
     for path in files:
         for word in set(path.read_text(encoding="utf-8").split()):
@@ -57,7 +74,8 @@ def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:
 def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary: int) -> None:
     """Learn one BPE for both languages, of about `vocabulary` symbols, on the training lines.
 
-    Raises ResDualError when the vocabulary has no room for more than single characters.
+    Raises:
+        ResDualError: the vocabulary has no room for more than single characters.
     """
     learn_bpe_of([tokenized / f"train.{language}" for language in languages], codes, vocabulary)
 
@@ -65,7 +83,8 @@ def learn_bpe(tokenized: Path, codes: Path, languages: Sequence[str], vocabulary
 def learn_bpe_of(training: Sequence[Path], codes: Path, vocabulary: int) -> None:
     """Learn one BPE on these files, of about `vocabulary` symbols.
 
-    Raises ResDualError when the vocabulary has no room for more than single characters.
+    Raises:
+        ResDualError: the vocabulary has no room for more than single characters.
     """
     check_vocabulary(training, vocabulary)
     partial = codes.with_name(codes.name + TEMPORARY)

@@ -39,7 +39,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 def open_folder(out: Path, settings: dict[str, Any], force: bool) -> None:
     """Make the folder ready for a run with these settings, whatever a former run left in it.
 
-    Raises ResDualError when it holds other work than theirs, unless `force` lets that go.
+    Raises:
+        ResDualError: it holds other work than theirs, and `force` does not let that go.
     """
     for name in (*PARTS, SETTINGS):
         for ending in (TEMPORARY, ".old"):

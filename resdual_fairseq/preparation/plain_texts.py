@@ -1,4 +1,4 @@
-"""Two plain parallel files of the user's own, one sentence a line, in place of the wheel."""
+"""Two plain parallel files of the user's own, one sentence a line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ BLOCK_LINES = 20
 def read_file(path: Path) -> list[str]:
     """The lines of a UTF-8 file.
 
-    Raises ResDualError when the file is missing, empty or not UTF-8.
+    Raises:
+        ResDualError: the file is missing, empty or not UTF-8.
     """
     if path.is_dir():
         raise ResDualError(f"--text {path}: this is a folder; give two files of lines")
@@ -40,7 +41,8 @@ def read_file(path: Path) -> list[str]:
 def read(source: Path, target: Path) -> list[Pair]:
     """The pairs of two files with as many lines; the group is a block of neighbouring lines.
 
-    Raises ResDualError when a file cannot be read or the numbers of lines differ.
+    Raises:
+        ResDualError: a file cannot be read, or the numbers of lines differ.
     """
     sides = [read_file(path) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):

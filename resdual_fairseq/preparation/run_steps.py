@@ -5,7 +5,6 @@ A step builds under a temporary name and renames at the end, so a name that exis
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import os
@@ -18,16 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ResDualError
+from ..files import replacing
 
 TEMPORARY = ".tmp"
-
-
-def positive(text: str) -> int:
-    """An option's value: a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
 
 
 def say(message: str) -> None:
@@ -38,7 +30,8 @@ def say(message: str) -> None:
 def tool(name: str) -> str:
     """The path of a command that pip installed beside this Python.
 
-    Raises ResDualError when it is not there.
+    Raises:
+        ResDualError: it is not there.
     """
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     if found is None:
@@ -53,7 +46,9 @@ def run(command: Sequence[str], building: Path | None = None) -> None:
     """Echo a command in a form that can be pasted into a shell, then run it.
 
     What is written into the temporary folder `building` is echoed under the name that it gets.
-    Raises ResDualError when it ends with another status than 0.
+
+    Raises:
+        ResDualError: it ends with another status than 0.
     """
     echo = shlex.join(command)
     say("+ " + (echo if building is None else echo.replace(str(building), final_name(building))))
@@ -87,10 +82,13 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is either absent, as before, or complete."""
-    partial = path.with_name(path.name + TEMPORARY)
-    write_lines(partial, [text])
-    os.replace(partial, path)
+    """Write a text file that is either absent, as before, or complete.
+
+    Raises:
+        ResDualError: it cannot be written.
+    """
+    with replacing(path) as unfinished:
+        write_lines(unfinished, [text])
 
 
 def discard(path: Path) -> None:
@@ -158,20 +156,3 @@ def take_steps(steps: Sequence[tuple[Path, Callable[[], None]]]) -> bool:
     for _, step in steps[done:]:
         step()
     return done < len(steps)
-
-
-def exit_status(name: str, work: Callable[[], None]) -> int:
-    """Do the work of the command `name`; what the user can put right ends in one sentence."""
-    try:
-        work()
-    except ResDualError as error:
-        message = str(error)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror}; put it right and run again, what is done stays"
-    except KeyboardInterrupt:
-        message = "interrupted; run the same command again to go on"
-    else:
-        return 0
-    print(f"{name}: error: {message}", file=sys.stderr)
-    return 1

@@ -300,3 +300,9 @@ def test_a_vocabulary_of_characters_only_is_refused(tmp_path: Path) -> None:
     encode_text.check_vocabulary([text], 5)
     with pytest.raises(ResDualError, match="4 different characters"):
         encode_text.check_vocabulary([text], 4)
+
+
+def test_a_missing_tokenizer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(ResDualError, match="not installed: pip install sacremoses"):
+        encode_text.moses_encoder("en")

@@ -10,7 +10,7 @@ from helpers.quickstart import make_wheel, many_integrations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import wheel_texts
+from common import interface_texts, wheel_texts
 from resdual_fairseq.preparation import clean_pairs, split_pairs
 from resdual_fairseq.preparation.clean_pairs import Pair
 
@@ -37,7 +37,7 @@ from resdual_fairseq.preparation.clean_pairs import Pair
     ],
 )
 def test_interface_texts_become_plain(source: str, target: str, expected: tuple[str, str]) -> None:
-    assert clean_pairs.plain(source, target) == expected
+    assert interface_texts.plain(source, target) == expected
 
 
 @pytest.mark.parametrize(
