@@ -29,6 +29,7 @@ from common.encode_pairs import encoding_steps, print_summary
 from multilingual.split_languages import split
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.preparation.clean_pairs import keep_good
+from resdual_fairseq.preparation.languages import file_code
 from resdual_fairseq.preparation.out_folder import SETTINGS, as_json, open_folder
 from resdual_fairseq.preparation.run_steps import (
     alone,
@@ -95,11 +96,6 @@ def check_languages(languages: Sequence[str]) -> None:
             raise ResDualError(f"--languages: '{language}' twice; give it once")
 
 
-def code(language: str) -> str:
-    """The name of a language in file names, which fairseq splits at '-'."""
-    return language.replace("-", "_")
-
-
 def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path) -> None:
     """Write the clean text of every language and split, and a report.
 
@@ -115,7 +111,7 @@ def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path)
     splits = split(kept, held_out, {"test": test, "valid": valid})
     with building(text) as folder:
         for language, parts in splits.items():
-            pair = folder / f"{ENGLISH}-{code(language)}"
+            pair = folder / f"{ENGLISH}-{file_code(language)}"
             pair.mkdir()
             for name, part in parts.items():
                 if not part:
@@ -124,7 +120,7 @@ def make_text(options: argparse.Namespace, settings: dict[str, Any], text: Path)
                         "leave the language out"
                     )
                 write_lines(pair / f"{name}.{ENGLISH}", [line.source for line in part])
-                write_lines(pair / f"{name}.{code(language)}", [line.target for line in part])
+                write_lines(pair / f"{name}.{file_code(language)}", [line.target for line in part])
         write_lines(folder / "report.json", [as_json({"dropped": dropped, "held_out": held_out})])
         write_whole(text.with_name(SETTINGS), as_json(settings))
 
@@ -144,7 +140,7 @@ def prepare(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "wheel_sha256": wheel_texts.WHEEL_SHA256,
     }
-    pairs = {f"{ENGLISH}-{code(x)}": (ENGLISH, code(x)) for x in options.languages}
+    pairs = {f"{ENGLISH}-{file_code(x)}": (ENGLISH, file_code(x)) for x in options.languages}
     with alone(out / ".lock"):
         open_folder(out, settings, options.force)
         text = out / "text"

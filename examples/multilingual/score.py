@@ -18,8 +18,8 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from common.command_line import exit_status
 from multilingual.directions import directions_of, languages_of
-from quickstart.hypotheses import detokenized
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.preparation.hypotheses import detokenized
 from resdual_fairseq.preparation.run_steps import (
     read_lines,
     run,

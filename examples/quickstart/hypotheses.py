@@ -7,15 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-
-def detokenized(output: str) -> dict[int, str]:
-    """Translations by line number, from the lines `D-<number> TAB <score> TAB <text>`."""
-    found: dict[int, str] = {}
-    for line in output.split("\n"):
-        if line.startswith("D-"):
-            name, _, text = line.split("\t", 2)
-            found.setdefault(int(name[2:]), text)
-    return found
+from resdual_fairseq.preparation.hypotheses import detokenized
 
 
 def main() -> None:

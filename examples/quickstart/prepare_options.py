@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from common.command_line import positive
@@ -77,12 +76,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def refuse_contradictions(options: argparse.Namespace) -> None:
     """Raise ResDualError for options that cannot hold together."""
-    source, target = options.languages
-    for language in options.languages:
-        if not re.fullmatch(r"[A-Za-z][\w-]*", language):
-            raise ResDualError(f"--languages: '{language}' is no language code such as de or pt-BR")
-    if source == target:
-        raise ResDualError(f"--languages: '{source}' twice; give two different languages")
     needless = ("wheel", "cache", "held_out") if options.text else ("test_lines", "valid_lines")
     for name in needless:
         if getattr(options, name) is not None:

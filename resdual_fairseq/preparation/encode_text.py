@@ -48,8 +48,7 @@ def moses_encoder(language: str) -> Callable[[str], str]:
             "the Moses tokenizer needs a package that is not installed: pip install sacremoses, "
             "then run this command again"
         ) from error
-    encode: Callable[[str], str] = moses.encode
-    return encode
+    return moses.encode
 
 
 def check_vocabulary(files: Sequence[Path], vocabulary: int) -> None:

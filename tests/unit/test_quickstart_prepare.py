@@ -20,6 +20,7 @@ from common import wheel_texts
 from quickstart import prepare
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.preparation import encode_text, plain_texts, run_steps
+from resdual_fairseq.preparation.prepare_text import prepare_text
 
 
 @pytest.fixture
@@ -229,6 +230,25 @@ def test_plain_files_are_split_in_blocks(tmp_path: Path, stand_ins: list[str]) -
         assert len(lines[name]) == blocks * plain_texts.BLOCK_LINES
         assert len({number // plain_texts.BLOCK_LINES for number in lines[name]}) == blocks
     assert sorted(lines["train"] + lines["valid"] + lines["test"]) == list(range(count))
+
+
+def test_plain_files_are_prepared_from_python_too(
+    tmp_path: Path,
+    stand_ins: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [Path("source"), Path("target")]
+    for path, line in zip(files, ("this is line", "esta é a linha")):
+        path.write_text("".join(f"{line} {i}\n" for i in range(100)), encoding="utf-8")
+    for _ in range(2):
+        prepare_text(Path("o"), ("en", "pt-BR"), files, 50, 20, 20, seed=1)
+    assert f"already prepared with these settings: {tmp_path}" in capsys.readouterr().out
+    assert Path("o", "text", "test.pt_BR").read_text(encoding="utf-8").count("\n") == 20
+    with pytest.raises(ResDualError, match="seed: 1, now 2"):
+        prepare_text(Path("o"), ("en", "pt-BR"), files, 50, 20, 20, seed=2)
+    prepare_text(Path("o"), ("en", "pt-BR"), files, 50, 20, 20, seed=2, force=True)
 
 
 @pytest.mark.parametrize(
