@@ -16,6 +16,20 @@ VERSION = next(
 NATIVE = "resdual_fairseq/native/csrc"
 # torch's own OpenMP is found by this name; elsewhere the library takes one thread.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
+STUDY = [
+    "optuna==5.0.0",
+    "submitit==1.5.4",
+    "filelock>=3.30",
+    "scipy>=1.9",
+    "matplotlib>=3.6",
+    "Jinja2>=3.1",
+    "pydantic==2.14.3",
+    "PyYAML>=6",
+    "psutil>=5.9",
+    "rich==15.0.0",
+    "sacrebleu>=2.2",
+    "sacremoses>=0.1.1",
+]
 checksum = runpy.run_path(str(ROOT / "resdual_fairseq/native/sources.py"))["checksum"]
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / NATIVE).glob("*.h"))
 
@@ -61,7 +75,10 @@ setup(
         "quickstart": ["pooch>=1.8", "sacrebleu>=2.2", "sacremoses>=0.1.1"],
         "diagnostics": ["matplotlib>=3.6", "scipy>=1.9"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
+        "study": STUDY,
+        "study-energy": ["codecarbon==3.3.2", "nvidia-ml-py"],
         "dev": [
+            *STUDY,
             "pooch>=1.8",
             "sacrebleu>=2.2",
             "sacremoses>=0.1.1",
@@ -84,6 +101,7 @@ setup(
             "resdual-diagnose=resdual_fairseq.diagnostics.command:main",
             "resdual-export=resdual_fairseq.export.command:main",
             "resdual-quantize=resdual_fairseq.checkpoints.quantize:main",
+            "resdual-study=resdual_fairseq.study.cli:main",
         ]
     },
 )

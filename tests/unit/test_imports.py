@@ -20,6 +20,7 @@ FLOORS = (
     {"options", "base"},
     {"transformer", "language_model"},
     {"architectures", "export", "diagnostics", "preparation"},
+    {"study"},
 )
 """Rooms from the ground up: each imports from those below it, or from itself."""
 ALONE = {"residual": set(), "model": {"residual"}, "native": {"residual"}}

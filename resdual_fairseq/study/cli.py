@@ -1,0 +1,190 @@
+"""The command `resdual-study`: what it can be asked, and who does it.
+
+Run it in this order: new, plan, run, status, report. The page docs/study.md has an example.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+from ..errors import ResDualError
+from . import lock, records
+from .new import write_spec
+from .reading import read_spec
+from .spec import Spec
+from .tasks import StudyFolder
+from .worker import Worker
+
+PROGRAM = "resdual-study"
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands and their options."""
+    main = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="A proof of concept that compares architectures on your own data: depth, "
+        "training time, data, seeds, learning rates; with intervals, costs and a verdict.",
+        epilog="Begin with: resdual-study new my.yaml --data-bin FOLDER; then plan, run, report.",
+    )
+    modes = main.add_subparsers(dest="mode", required=True)
+
+    new = modes.add_parser("new", help="write a spec with a comment on every key")
+    new.add_argument("spec", type=Path, metavar="SPEC", help="the YAML file to write")
+    source = new.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data-bin", type=Path, help="a folder made by fairseq-preprocess")
+    source.add_argument(
+        "--text", type=Path, nargs=2, metavar="FILE", help="two files, translations line by line"
+    )
+    new.add_argument(
+        "--languages", nargs=2, default=[], metavar="XX", help="source and target, if names of "
+        "files do not tell them",
+    )  # fmt: skip
+
+    add_mode(modes, "plan", "check a spec, calibrate, list runs and estimate what they take")
+    run = add_mode(modes, "run", "work on it until nothing is left; run it as often as you like")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument("--workers", type=int, metavar="N", help="start N workers on this machine")
+    how.add_argument("--slurm", type=int, metavar="N", help="submit N workers to Slurm")
+    status = add_mode(modes, "status", "show what is done, at work and left")
+    status.add_argument("--follow", action="store_true", help="go on showing until all is done")
+    report = add_mode(modes, "report", "write the report from what is done so far")
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: report/ in the study's folder"
+    )
+    report.add_argument("--lang", choices=("en", "ja"), default="en", help="its language (en)")
+    export = add_mode(
+        modes, "export", "write results for other machines, or for Optuna's dashboard"
+    )
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument("--records", type=Path, metavar="DIR", help="a small file a task, for import")
+    what.add_argument(
+        "--csv", type=Path, metavar="DIR", help="tidy tables of runs, gains and costs"
+    )
+    what.add_argument("--optuna", metavar="URL", help="a database, such as sqlite:///study.db")
+    taken = add_mode(modes, "import", "take up results of another machine")
+    taken.add_argument(
+        "records", type=Path, metavar="DIR", help="what export --records wrote there"
+    )
+    return main
+
+
+def add_mode(modes: Any, name: str, text: str) -> argparse.ArgumentParser:
+    mode: argparse.ArgumentParser = modes.add_parser(name, help=text, description=text)
+    mode.add_argument("spec", type=Path, metavar="SPEC", help="the study's YAML file")
+    mode.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where it works, if not as SPEC says"
+    )
+    return mode
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    options = parser().parse_args(arguments)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    try:
+        run(options)
+    except KeyboardInterrupt:
+        sys.exit(f"\n{PROGRAM}: interrupted; what is done stays, the same command goes on")
+    except OSError as error:
+        raise ResDualError(
+            f"{error.filename or ''}: {error.strerror}; nothing that was done is lost"
+        ) from error
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.mode == "new":
+        write_spec(options.spec, options.data_bin, options.text, options.languages)
+        say(f"wrote {options.spec}; read its comments, then: {PROGRAM} plan {options.spec}")
+        return
+    spec = read_spec(options.spec)
+    if options.folder is not None:
+        spec = spec.model_copy(update={"folder": options.folder.resolve()})
+    study = StudyFolder(Path(str(spec.folder)))
+    if options.mode in ("plan", "run", "import"):
+        tell_changes(spec, study)
+    {
+        "plan": plan, "run": work, "status": status, "report": report, "export": export,
+        "import": import_records,
+    }[options.mode](options, spec, study)  # fmt: skip
+
+
+def tell_changes(spec: Spec, study: StudyFolder) -> None:
+    """Say what a spec edited since the last time means for what is done."""
+    changes = lock.remember(spec, study)
+    if changes:
+        say("the spec has changed:")
+        for change in changes:
+            say(f"  {change}")
+        say("results that the change does not touch are used, others stay in the folder unused")
+
+
+def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .planning import show_plan
+
+    Worker(spec, study, say, kinds={"prepare", "calibrate"}).work()
+    show_plan(spec, study)
+
+
+def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .starting import start_here, start_on_slurm, watch
+
+    if options.slurm:
+        jobs = start_on_slurm(spec, study, options.slurm)
+        say("submitted: " + " ".join(job.job_id for job in jobs) + f"; {PROGRAM} status shows them")
+        return
+    if options.workers:
+        watch(start_here(spec, study, options.workers), study, say)
+    else:
+        Worker(spec, study, say).work()
+    say(f"all runs are done; {PROGRAM} report {options.spec} writes the report")
+
+
+def status(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from rich.console import Console
+
+    from .status import show
+
+    show(spec, study, options.follow, Console())
+
+
+def report(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .findings import collect
+    from .report import write_report
+
+    out = options.out or study.path / "report"
+    for path in write_report(collect(spec, study), out, options.lang):
+        say(f"wrote {path}")
+
+
+def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .findings import collect
+
+    if options.records:
+        say(f"wrote {records.export_records(study, options.records)} records to {options.records}")
+    elif options.csv:
+        from .report import write_tables
+
+        for path in write_tables(collect(spec, study), options.csv):
+            say(f"wrote {path}")
+    else:
+        from .optuna_export import export_to_optuna
+
+        trials = export_to_optuna(collect(spec, study), options.optuna)
+        say(f"wrote {trials} trials to {options.optuna}")
+
+
+def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    new = records.import_records(study, options.records)
+    say(f"took up {new} new results from {options.records}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The options of fairseq's commands that a study's runs are made of."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+from .spec import Spec, Value, Width
+from .table import Cell
+
+PLUGIN = Path(__file__).resolve().parents[1]
+CALIBRATION = 40
+"""Updates of a calibration run."""
+MODULES = {
+    "fairseq-train": "fairseq_cli.train",
+    "fairseq-generate": "fairseq_cli.generate",
+    "fairseq-eval-lm": "fairseq_cli.eval_lm",
+}
+EXACT = ("--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True")
+"""No sentence is left out, and a run that was killed goes on as if it had not been."""
+QUIET = ("--num-workers", "0", "--data-buffer-size", "0", "--log-format", "json")
+"""Decides no result."""
+
+
+def depth_name(depth: str, task: str) -> str:
+    """``6`` of a pair of stacks is 6+6."""
+    return depth if "+" in depth or task == "language_modeling" else f"{depth}+{depth}"
+
+
+def number(value: Value) -> Value:
+    """A number where the text is one, so that 1e-3 and 0.001 are the same run."""
+    try:
+        return float(value) if not isinstance(value, int) else value
+    except ValueError:
+        return value
+
+
+def options(values: Dict[str, Value]) -> List[str]:
+    """Searched values as options."""
+    return [
+        word
+        for name, value in values.items()
+        for word in (f"--{name}", f"{value:.12g}" if isinstance(value, float) else str(value))
+    ]
+
+
+def updates_of(spec: Spec, found: Mapping[str, Any]) -> Callable[[float], int]:
+    """From a budget to updates, for a model whose calibration found this."""
+    unit = spec.budgets.unit
+    each = {
+        "updates": lambda: 1.0,
+        "epochs": lambda: 1 / found["updates_per_epoch"],
+        "tokens": lambda: found["tokens_per_update"],
+        "flops": lambda: found["flops_per_update"],
+        "hours": lambda: found["seconds_per_update"] / 3600,
+        "money": lambda: found["seconds_per_update"] / 3600 * spec.prices.hour,
+    }[unit]()
+    return lambda budget: max(1, round(budget / each))
+
+
+def task_options(spec: Spec) -> List[str]:
+    if spec.task == "language_modeling":
+        return ["--task", "language_modeling"]
+    languages = [str(spec.data.source_lang), str(spec.data.target_lang)]
+    return ["--task", "translation", "--source-lang", languages[0], "--target-lang", languages[1]]
+
+
+def size_options(spec: Spec, depth: str, size: Width) -> List[str]:
+    """Depth and width."""
+    stacks = ["decoder"] if spec.task == "language_modeling" else ["encoder", "decoder"]
+    found = []
+    for stack, layers in zip(stacks, depth_name(depth, spec.task).split("+")):
+        found += [f"--{stack}-layers", layers, f"--{stack}-embed-dim", str(size.width)]
+        found += [f"--{stack}-ffn-embed-dim", str(size.ffn)]
+        found += [f"--{stack}-attention-heads", str(size.heads)]
+    return found
+
+
+def model_options(spec: Spec, cell: Cell) -> List[str]:
+    """What an arm's runs share, whatever their values, seeds and budgets."""
+    size = next(size for size in spec.widths if size.width == cell.width)
+    words = [*task_options(spec), *spec.training, *spec.arms[cell.arm].options]
+    return [*words, *size_options(spec, cell.depth, size), *EXACT]
+
+
+def trunk_options(values: Dict[str, Value], seed: int, updates: int) -> List[str]:
+    """A constant learning rate after warm-up, up to an update."""
+    words = ["--lr-scheduler", "fixed", *options(values), "--seed", str(seed)]
+    return [*words, "--max-update", str(updates)]
+
+
+def branch_options(values: Dict[str, Value], seed: int, start: int, updates: int) -> List[str]:
+    """A learning rate that falls from where the trunk left it to 0, linearly.
+
+    fairseq's ``polynomial_decay`` holds the rate at the end of its warm-up, which is where the
+    branch begins.
+    """
+    words = ["--lr-scheduler", "polynomial_decay", "--reset-lr-scheduler", *options(values)]
+    words += ["--seed", str(seed)]
+    words += ["--warmup-updates", str(start), "--total-num-update", str(updates)]
+    return [*words, "--max-update", str(updates)]
+
+
+def decoding_options(spec: Spec) -> List[str]:
+    """What decides the scores of a trained model on the test set."""
+    given = spec.decoding.options
+    if given is None:
+        given = [] if spec.task == "language_modeling" else ["--beam", "5"]
+    sized = any(word.split("=")[0] in ("--max-tokens", "--batch-size") for word in given)
+    batches = [] if sized else ["--max-tokens", "4000"]
+    words = (
+        [] if spec.data.text is None else ["--post-process", "subword_nmt", "--tokenizer", "moses"]
+    )
+    return [*task_options(spec), "--gen-subset", "test", *words, *given, *batches, *EXACT[:2]]
+
+
+def user_dir(spec: Spec, arm: str) -> Path:
+    return spec.arms[arm].user_dir or PLUGIN
+
+
+def child(command: str, words: Sequence[str]) -> List[str]:
+    """The command as a child of this Python."""
+    return [sys.executable, "-m", MODULES[command], *words]
+
+
+def shown(command: str, words: Sequence[str]) -> str:
+    """The command as one line for a shell."""
+    return shlex.join([command, *words])
+
+
+def environment(threads: int) -> Dict[str, str]:
+    """Of a child. glibc is told to keep memory that it has freed: fairseq asks for it again."""
+    keep = str(1 << 32)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MALLOC_TRIM_THRESHOLD_": keep,
+        "MALLOC_MMAP_THRESHOLD_": keep,
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,140 @@
+"""From the plan and the records to the rows that statistics, verdict and report read."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from . import commands, costs, evaluating
+from .attempts import run_folder
+from .plan import Plan, PlannedRun, Records, outcome
+from .spec import Spec
+from .table import Findings, Run
+from .tasks import Record, StudyFolder, Task
+from .todo import make_plan
+
+
+def collect(spec: Spec, study: StudyFolder) -> Findings:
+    """What a study has found so far."""
+    records = study.records()
+    plan = make_plan(spec, records)
+    used = [records[name] for name in plan.tasks if name in records]
+    measured = [one["found"] for one in used if one["task"]["kind"] == "measure" and one["found"]]
+    return Findings(
+        spec=spec,
+        runs=[row_of(run, spec, plan, records, study) for run in plan.runs],
+        costs=costs.costs_of(measured[-1]) if measured else [],
+        untrained_loss=plan.untrained,
+        environment=environment(used),
+        sources=lines(test_text(spec, study, plan, "source")),
+        references=lines(test_text(spec, study, plan, "target")),
+        notes=tuple(notes(plan, used)),
+    )
+
+
+def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: StudyFolder) -> Run:
+    record = outcome(run, records)
+    train = [records[name] for name in run.train if name in records]
+    found: Mapping[str, Any] = train[-1]["found"] if len(train) == len(run.train) else {}
+    judged: Mapping[str, Any] = records[run.last]["found"] if run.evaluate in records else {}
+    hypotheses = run_folder(study.folder(run.last)) / evaluating.HYPOTHESES
+    return Run(
+        cell=run.cell._replace(depth=commands.depth_name(run.cell.depth, spec.task)),
+        role=run.role,
+        values=run.values,
+        seed=run.seed,
+        budget=run.budget,
+        updates=run.updates,
+        outcome=record["outcome"] if record else None,
+        detail=record["detail"] if record else "",
+        valid_loss=found.get("valid_loss"),
+        curve=curve(train[: len(run.train) - 1]),
+        scores=dict(judged.get("scores", {})),
+        signatures=dict(judged.get("signatures", {})),
+        sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
+        hypotheses=hypotheses if run.evaluate and hypotheses.exists() else None,
+        seconds=float(found.get("seconds_in_all", 0.0)),
+        failures=failures([*train, *([records[run.last]] if run.evaluate in records else [])]),
+        task=run.last,
+        commands=tuple(
+            shell_commands([plan.tasks[name] for name in dict.fromkeys([*run.train, run.last])])
+        ),
+    )
+
+
+def curve(trunk: List[Record]) -> Tuple[Tuple[int, float], ...]:
+    """Updates and validation losses while the rate was constant."""
+    return tuple(
+        (updates, loss) for record in trunk for updates, loss in record["found"].get("valid", [])
+    )
+
+
+def failures(records: List[Record]) -> Dict[str, int]:
+    """Attempts that ended otherwise than the record says."""
+    ended = Counter(
+        one for record in records for one in record["attempts"] if one != record["outcome"]
+    )
+    return {one: count for one, count in ended.items() if one != "stopped"}
+
+
+def shell_commands(tasks: List[Task]) -> List[str]:
+    """What repeats a run in a shell; DATA stands for the data-bin."""
+    found: List[str] = []
+    before = ""
+    for number, task in enumerate(tasks):
+        folder = f"part{number + 1}"
+        plugin = ["--user-dir", "resdual_fairseq"]
+        if task.kind == "train":
+            if before:
+                found.append(f"mkdir {folder} && cp {before}/checkpoint_last.pt {folder}/")
+            words = ["DATA", *task.arguments, *plugin, "--save-dir", folder]
+            found.append(shlex.join(["fairseq-train", *words]))
+            before = folder
+        elif task.kind == "evaluate":
+            command = "fairseq-generate" if "translation" in task.arguments else "fairseq-eval-lm"
+            words = ["DATA", "--path", f"{before}/checkpoint_last.pt", *task.arguments, *plugin]
+            found.append(shlex.join([command, *words]))
+    return found
+
+
+def environment(used: List[Record]) -> Dict[str, str]:
+    """Machines and versions of the records, with how many come from each where they differ."""
+    found: Dict[str, Counter[str]] = {}
+    for record in used:
+        for name, value in {**record["host"], **record["versions"]}.items():
+            found.setdefault(name, Counter())[str(value)] += 1
+    return {
+        name: next(iter(values)) if len(values) == 1
+        else "; ".join(f"{value} ({count} tasks)" for value, count in sorted(values.items()))
+        for name, values in found.items()
+    }  # fmt: skip
+
+
+def notes(plan: Plan, used: List[Record]) -> List[str]:
+    found = []
+    if plan.stopped:
+        found.append(
+            f"The criterion of stage {plan.stopped} ended the study; later stages were not run."
+        )
+    if plan.open:
+        found.append(f"Not all runs are known yet: {plan.open} goes on.")
+    return found
+
+
+def test_text(spec: Spec, study: StudyFolder, plan: Plan, side: str) -> Optional[Path]:
+    """The plain text of one side of the test set, where there is one."""
+    data = spec.data
+    if data.text is None:
+        return data.source if side == "source" else data.reference
+    name = next((name for name, task in plan.tasks.items() if task.kind == "prepare"), None)
+    output = study.output(name, "prepare") if name else None
+    language = data.source_lang if side == "source" else data.target_lang
+    return output.parent / "text" / f"test.{language}" if output else None
+
+
+def lines(path: Optional[Path]) -> Tuple[str, ...]:
+    if path is None or not path.is_file():
+        return ()
+    return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))

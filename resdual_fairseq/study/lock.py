@@ -1,0 +1,46 @@
+"""The spec that a study was last planned with, and what a change of it means."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Tuple
+
+import yaml
+
+from ..errors import ResDualError
+from ..files import replacing
+from .spec import Spec
+from .tasks import StudyFolder
+
+NAME = "spec.lock.yaml"
+
+
+def remember(spec: Spec, study: StudyFolder) -> List[str]:
+    """Keep the spec in the study's folder; returns what changed since it was last kept there.
+
+    Raises:
+        ResDualError: the folder holds something else than a study.
+    """
+    path = study.path / NAME
+    values = spec.model_dump(mode="json", exclude={"folder"})
+    changes: List[str] = []
+    if path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changes = [f"{key}: {old}, now {new}" for key, old, new in differences(before, values)]
+        if not changes:
+            return []
+    elif study.path.exists() and any(one.name != "tasks" for one in study.path.iterdir()):
+        raise ResDualError(f"{study.path} holds other things than a study; name another folder")
+    study.path.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
+    return changes
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[Tuple[str, Any, Any]]:
+    """Every key whose value differs, with both values; None where there is none."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*before, *now]):
+            inner = f"{key}.{name}" if key else str(name)
+            yield from differences(before.get(name), now.get(name), inner)
+    elif before != now:
+        yield key, before, now

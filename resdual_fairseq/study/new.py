@@ -1,0 +1,155 @@
+"""Writes a spec with a comment on every key, from a data-bin or two files of text."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from ..errors import ResDualError
+from ..files import replacing
+from .spec import Part, Spec
+
+SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
+WIDTH = 92
+CHOICES: Dict[str, Any] = {
+    "arms": {
+        "pre": "--arch resdual_transformer --residual pre",
+        "post": "--arch resdual_transformer --residual post",
+        "resdual": "--arch resdual_transformer --residual resdual",
+    },
+    "depths": [6, 12],
+    "widths": [{"width": 256, "ffn": 1024, "heads": 4}],
+    "training": "--share-all-embeddings --dropout 0.1 --criterion label_smoothed_cross_entropy "
+    "--label-smoothing 0.1 --optimizer fused_adam --adam-betas '(0.9, 0.98)' "
+    "--warmup-updates 1000 --max-tokens 4096",
+    "budgets": {"unit": "epochs", "values": [5, 10, 20], "cooldown": 0.2},
+    "search": {"method": "grid", "values": {"lr": [0.0005, 0.001, 0.002, 0.004]}},
+    "seeds": [101, 102, 103, 104, 105],
+    "criteria": {
+        "candidate": "resdual", "baseline": "pre", "metric": "bleu", "depth": 12, "margin": 0.5,
+        "training_cost": 0.05, "latency": 0.05,
+    },
+}  # fmt: skip
+"""What a team may begin with; the text in the file says when to change it."""
+LANGUAGE_MODEL: Dict[str, Any] = {
+    "arms": {
+        name: f"--arch resdual_transformer_lm --residual {name}"
+        for name in ("pre", "post", "resdual")
+    },
+    "training": "--share-decoder-input-output-embed --dropout 0.1 --tokens-per-sample 256 "
+    "--criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' "
+    "--warmup-updates 1000 --max-tokens 4096",
+}
+
+
+def write_spec(
+    path: Path, data_bin: Optional[Path], text: Optional[Tuple[Path, Path]], languages: List[str]
+) -> None:
+    """Write a new file.
+
+    Raises:
+        ResDualError: it exists, or the data tell no languages.
+    """
+    if path.exists():
+        raise ResDualError(f"{path} exists; name another file, or remove it")
+    values: Dict[str, Any] = {"name": path.stem, "task": "translation", **CHOICES}
+    if data_bin is not None:
+        found = languages or languages_of(data_bin)
+        values["data"] = {"data_bin": str(data_bin.resolve())}
+        if not found:
+            values.update(LANGUAGE_MODEL, task="language_modeling")
+            values["criteria"] = {**CHOICES["criteria"], "metric": "perplexity"}
+    else:
+        assert text is not None
+        found = languages or [one.suffix[1:] for one in text]
+        values["data"] = {"text": [str(one.resolve()) for one in text]}
+    if found:
+        values["data"].update(source_lang=found[0], target_lang=found[1])
+    lines = [
+        "# A study of resdual_fairseq: resdual-study plan, run, status and report take this file."
+    ]
+    lines += described(Spec, values, "")
+    with replacing(path) as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def languages_of(data_bin: Path) -> List[str]:
+    """Source and target of a data-bin; none of a language model's.
+
+    Raises:
+        ResDualError: it is no data-bin.
+    """
+    if not data_bin.is_dir():
+        raise ResDualError(f"there is no folder {data_bin}; name one that fairseq-preprocess made")
+    for path in sorted(data_bin.glob("train.*.idx")):
+        found = SPLIT.fullmatch(path.name)
+        if found:
+            return [found[1], found[2]]
+    if (data_bin / "train.idx").exists():
+        return []
+    raise ResDualError(f"{data_bin} has no train split; name a folder that fairseq-preprocess made")
+
+
+def described(model: Type[BaseModel], values: Dict[str, Any], indent: str) -> Iterator[str]:
+    """Lines of YAML; keys without a value stand there as comments, with their defaults."""
+    for name, field in model.model_fields.items():
+        inner = part_of(field.annotation)
+        given = values.get(name)
+        text = field.description or (first_line(inner) if inner else "")
+        if not indent:
+            yield ""
+        for line in textwrap.wrap(text, WIDTH - len(indent), break_on_hyphens=False):
+            yield f"{indent}# {line}"
+        if inner and (given is not None or not is_optional(field.annotation)):
+            yield f"{indent}{name}:"
+            yield from described(inner, given or {}, indent + "  ")
+        else:
+            default = field.get_default(call_default_factory=True)
+            mark = "" if name in values else "# "
+            for line in key_of(name, given if name in values else default):
+                yield f"{indent}{mark}{line}"
+
+
+def key_of(name: str, value: Any) -> List[str]:
+    """A key with its value; a mapping of keys stands in lines of its own."""
+    if value is None or isinstance(value, BaseModel):
+        return [f"{name}:"]
+    if isinstance(value, dict) and value:
+        return [
+            f"{name}:",
+            *(f"  {line}" for key, one in value.items() for line in key_of(key, one)),
+        ]
+    if isinstance(value, str) and len(value) > WIDTH - 20:
+        return [
+            f"{name}: >-",
+            *(f"  {line}" for line in textwrap.wrap(value, WIDTH, break_on_hyphens=False)),
+        ]
+    text = yaml.safe_dump(
+        value, sort_keys=False, default_flow_style=True, allow_unicode=True, width=math.inf
+    )
+    return [f"{name}: {text.removesuffix(chr(10)).removesuffix('...').rstrip()}"]
+
+
+def part_of(annotation: Any) -> Optional[Type[BaseModel]]:
+    """The class of a mapping's keys, if it is one mapping (not a list or a mapping of such)."""
+    for one in (
+        annotation,
+        *[arg for arg in get_args(annotation) if type(None) in get_args(annotation)],
+    ):
+        if isinstance(one, type) and issubclass(one, Part):
+            return one
+    return None
+
+
+def is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def first_line(model: Type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,160 @@
+"""What fairseq-train's log says: losses on the way, and how a run ended."""
+
+import json
+import math
+import re
+from pathlib import Path
+from statistics import median
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from .processes import Exit
+
+STATISTICS = re.compile(r"\| (train|train_inner|valid) \| (\{.*\})$")
+OVERFLOW = (
+    "gradients are Nan/Inf",
+    "Minimum loss scale reached",
+    "NaN detected",
+    "Inf detected",
+    "loss is nan",
+    "FloatingPointError",
+)
+OUT_OF_MEMORY = (
+    "CUDA out of memory",
+    "OutOfMemoryError",
+    "not enough memory: you tried to allocate",
+    "can't allocate memory",
+    "MemoryError",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+DISK_FULL = ("No space left on device", "Disk quota exceeded")
+LAST_LINES = 5
+TAIL = 1 << 16
+"""Bytes of a log that are read for its end."""
+
+
+class Ending(NamedTuple):
+    """The outcome of an attempt, and a sentence on it."""
+
+    outcome: str
+    detail: str = ""
+
+
+class Losses(NamedTuple):
+    """The losses of a log, in bits a token, with the updates at which they were taken."""
+
+    train: List[Tuple[int, float]]
+    valid: List[Tuple[int, float]]
+    last: Dict[str, Any]  # the last line of training
+
+
+def statistics(log: Path) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    """Every line of numbers of a log in JSON, with what it is of."""
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            found = STATISTICS.search(line.rstrip("\n"))
+            if found:
+                try:
+                    yield found[1], json.loads(found[2])
+                except ValueError:  # two processes' lines run together
+                    continue
+
+
+def losses(log: Path) -> Losses:
+    """Losses by update; where a run went on from a checkpoint, later lines replace earlier ones.
+
+    The loss is the negative log-likelihood, where the criterion smooths labels.
+    """
+    train: Dict[int, float] = {}
+    valid: Dict[int, float] = {}
+    last: Dict[str, Any] = {}
+    for kind, line in statistics(log) if log.exists() else ():
+        start = "valid_" if kind == "valid" else ""
+        loss = line.get(f"{start}nll_loss", line.get(f"{start}loss"))
+        updates = int(line.get(f"{start}num_updates") or 0)
+        if kind == "valid" and loss is not None:
+            valid[updates] = float(loss)
+        elif kind == "train_inner" and loss is not None:
+            train[updates] = float(loss)
+            last = line
+    return Losses(sorted(train.items()), sorted(valid.items()), last)
+
+
+def calibration(text: str) -> Dict[str, Any]:
+    """What a short run's log in fairseq's simple format says of every longer one."""
+    progress = re.findall(r"epoch \d+:\s+\d+ / (\d+) .*ups=([\d.]+), wpb=([\d.]+)", text)
+    return {
+        "updates_per_epoch": int(progress[-1][0]),
+        "tokens_per_update": median(float(words) for _, _, words in progress),
+        "seconds_per_update": median(1 / float(speed) for _, speed, _ in progress),
+        "parameters": whole(r"num\. shared model params: ([\d,]+)", text),
+        "symbols": whole(r"dictionary: ([\d,]+) types", text),
+    }
+
+
+def whole(pattern: str, text: str) -> int:
+    """The last number that the pattern finds."""
+    return int(re.findall(pattern, text)[-1].replace(",", ""))
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - TAIL))
+        return stream.read().decode("utf-8", errors="replace")
+
+
+def last_lines(log: Path) -> str:
+    """The last lines of a log that say something, joined."""
+    lines = [line.strip()[:300] for line in tail(log).splitlines() if line.strip()]
+    return " | ".join(line for line in lines[-LAST_LINES:])
+
+
+def ending(end: Exit, log: Path, limits: str = "") -> Ending:
+    """How an attempt ended, from its exit status and its log."""
+    text = tail(log)
+    if end.stopped == "lease":
+        return Ending("killed", "another worker took the task over")
+    if end.stopped == "time":
+        return Ending("out of time", f"stopped at the limit of {limits}")
+    if end.stopped == "memory":
+        return Ending("out of memory", f"stopped at the limit of {limits}")
+    if end.oom_killed:
+        return Ending("out of memory", "the system ended it for want of memory")
+    if end.status < 0:
+        return Ending("killed", f"ended by signal {-end.status} from outside")
+    if end.status == 0:
+        return Ending("completed")
+    if any(sign in text for sign in DISK_FULL):
+        return Ending("disk full", last_lines(log))
+    if any(sign in text for sign in OUT_OF_MEMORY):
+        return Ending("out of memory", last_lines(log))
+    if any(sign in text for sign in OVERFLOW):
+        return Ending("overflow", overflow_sentence(losses(log)))
+    return Ending("crashed", last_lines(log))
+
+
+def overflow_sentence(found: Losses) -> str:
+    if not found.train:
+        return "a loss or gradient was NaN or infinite before the first line of the log"
+    updates, loss = found.train[-1]
+    return f"a loss or gradient was NaN or infinite after update {updates}, where it was {loss:.2f}"
+
+
+def divergence(found: Losses, untrained: float) -> Optional[Ending]:
+    """Whether a run that came to its end has learned nothing: a loss above the untrained model's.
+
+    Args:
+        untrained: the loss of a model that knows nothing, in bits a token.
+    """
+    if not found.valid:
+        return Ending("crashed", "the log holds no validation loss")
+    updates, loss = found.valid[-1]
+    if math.isfinite(loss) and loss <= untrained:
+        return None
+    return Ending(
+        "diverged",
+        f"validation loss {loss:.2f} bits at update {updates}, above {untrained:.2f} of an "
+        "untrained model",
+    )

@@ -1,0 +1,388 @@
+"""From a spec and what is done to what is to be done: a pure function, the same in every worker.
+
+Nothing else holds the state of a study: whoever has the spec and the results has the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from . import commands, search
+from .data import Inputs
+from .spec import LOWER_IS_BETTER, Spec, Value
+from .table import Cell, Role
+from .tasks import Record, Task
+
+Records = Mapping[str, Record]
+
+
+class PlannedRun(NamedTuple):
+    """One row of the report to be: a training up to a budget, and the tasks it consists of."""
+
+    cell: Cell
+    role: Role
+    values: Dict[str, Value]
+    seed: int
+    budget: float
+    updates: int
+    train: List[str]  # trunk and branch, in order
+    evaluate: Optional[str]  # judging runs only
+
+    @property
+    def row(self) -> Tuple[Any, ...]:
+        return self.cell, self.role, tuple(self.values.items()), self.seed, self.budget
+
+    @property
+    def last(self) -> str:
+        return self.evaluate or self.train[-1]
+
+
+@dataclass
+class Plan:
+    """All that is known to be needed so far.
+
+    Attributes:
+        tasks: by name, in the order of work.
+        goals: names of tasks whose results are wanted; others are there for their output.
+        rows: the runs, which are the rows of the report.
+        untrained: bits a token of a model that knows nothing.
+        open: why more may come, for people: "tuning", "calibration"; empty where all is known.
+        waits_for_stage: whether a stage's criterion is still to decide on the next stage.
+        stopped: the stage whose criterion ended the study.
+        calibrations: names of the calibration tasks by arm, depth and width.
+    """
+
+    tasks: Dict[str, Task] = field(default_factory=dict)
+    goals: List[str] = field(default_factory=list)
+    rows: Dict[Any, PlannedRun] = field(default_factory=dict)
+    untrained: float = 0.0
+    open: str = ""
+    waits_for_stage: bool = False
+    stopped: str = ""
+    calibrations: Dict[Tuple[str, str, int], str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> List[PlannedRun]:
+        return list(self.rows.values())
+
+
+def failed(record: Optional[Record]) -> bool:
+    return record is not None and record["outcome"] != "completed"
+
+
+def outcome(run: PlannedRun, records: Records) -> Optional[Record]:
+    """The record that ends a run: its last one, or the failure on the way there."""
+    for name in [*run.train, *([run.evaluate] if run.evaluate else [])]:
+        record = records.get(name)
+        if failed(record):
+            return record
+    return records.get(run.last)
+
+
+class Planner:
+    """Builds the plan of a spec; ``inputs`` are the checksums of its data."""
+
+    def __init__(
+        self, spec: Spec, records: Records, inputs: Inputs, user_dirs: Mapping[str, str]
+    ) -> None:
+        self.spec, self.records, self.inputs, self.user_dirs = spec, records, inputs, user_dirs
+        self.plan = Plan()
+
+    def add(self, task: Task, goal: bool = False) -> str:
+        name = task.name
+        self.plan.tasks.setdefault(name, task)
+        if goal and name not in self.plan.goals:
+            self.plan.goals.append(name)
+        return name
+
+    def result(self, name: str) -> Optional[Record]:
+        return self.records.get(name)
+
+    def expand(self) -> Plan:
+        """The plan, as far as results let it be known."""
+        for arm, depth, width in self.models():
+            self.calibrate(arm, depth, width)
+        if any(self.result(name) is None for name in self.plan.calibrations.values()):
+            self.plan.open = "calibration"
+            return self.plan
+        self.plan.untrained = self.untrained()
+        for stage in (self.depth_stage, self.curve_stage, self.seed_stage):
+            if stage():
+                break
+        if self.spec.measure:
+            self.measure()
+        return self.plan
+
+    def models(self) -> Iterator[Tuple[str, str, int]]:
+        """Small ones first."""
+        for depth in sorted(self.spec.depths, key=lambda one: sum(map(int, one.split("+")))):
+            for size in self.spec.widths:
+                for arm in self.spec.arms:
+                    yield arm, depth, size.width
+
+    # data
+
+    def data(self, fraction: float = 1.0) -> Dict[str, str]:
+        """The task whose output is trained on; none where the data-bin is the user's own."""
+        needs: Dict[str, str] = {}
+        inputs: Dict[str, Any] = {"data": self.inputs.training}
+        if self.spec.data.text is not None:
+            data = self.spec.data
+            inputs.update(
+                vocabulary=data.vocabulary, test_lines=data.test_lines,
+                valid_lines=data.valid_lines, languages=[data.source_lang, data.target_lang],
+            )  # fmt: skip
+            needs = {"data": self.add(Task("prepare", inputs=inputs, label="prepare the text"))}
+        if fraction < 1:
+            share = {"data": self.inputs.training, "fraction": fraction}
+            label = f"{fraction:g} of the training pairs"
+            needs = {"data": self.add(Task("subset", inputs=share, needs=needs, label=label))}
+        return needs
+
+    def inputs_of(self, cell: Cell) -> Dict[str, Any]:
+        own = self.user_dirs.get(cell.arm)
+        return {"data": self.inputs.training, **({"user_dir": own} if own else {})}
+
+    # calibration
+
+    def calibrate(self, arm: str, depth: str, width: int) -> None:
+        cell = Cell(arm, depth, width, 1.0)
+        first = {name: values[0] for name, values in self.spec.search.values.items()}
+        first.update({name: one.low for name, one in self.spec.search.ranges.items()})
+        words = commands.model_options(self.spec, cell)
+        words += commands.trunk_options(search.clean(first), 1, commands.CALIBRATION)
+        task = Task(
+            "calibrate", tuple(words), self.inputs_of(cell), self.data(),
+            f"calibrate {arm} {self.depth(depth)}", arm,
+        )  # fmt: skip
+        self.plan.calibrations[arm, depth, width] = self.add(task, goal=True)
+
+    def measure(self) -> None:
+        """One task for all costs, so that arms are measured in turn on one machine."""
+        cells = [Cell(arm, depth, width, 1.0) for arm, depth, width in self.models()]
+        options = [commands.model_options(self.spec, cell) for cell in cells]
+        inputs = {
+            "data": self.inputs.training,
+            "models": [
+                [cell.arm, cell.depth, cell.width, words] for cell, words in zip(cells, options)
+            ],
+            "baseline": self.spec.criteria.baseline,
+            "user_dirs": dict(self.user_dirs),
+        }
+        words = commands.decoding_options(self.spec)
+        self.add(Task("measure", tuple(words), inputs, self.data(), "measure costs"), goal=True)
+
+    def untrained(self) -> float:
+        for name in self.plan.calibrations.values():
+            found = self.records[name]["found"]
+            if "symbols" in found:
+                return math.log2(found["symbols"])
+        return math.inf
+
+    def depth(self, depth: str) -> str:
+        return commands.depth_name(depth, self.spec.task)
+
+    def updates(self, cell: Cell, budget: float) -> Optional[int]:
+        """A budget in updates; None where the calibration failed and it cannot be said."""
+        record = self.records[self.plan.calibrations[cell.arm, cell.depth, cell.width]]
+        return None if failed(record) else commands.updates_of(self.spec, record["found"])(budget)
+
+    # runs
+
+    def trunk(self, cell: Cell, values: Dict[str, Value], seed: int, ends: List[int]) -> List[str]:
+        """Tasks that train at a constant rate, from each end to the next; the names of all."""
+        needs, before = self.data(cell.fraction), 0
+        names: List[str] = []
+        for end in ends:
+            words = [
+                *commands.model_options(self.spec, cell),
+                *commands.trunk_options(values, seed, end),
+            ]
+            names.append(
+                self.part(
+                    cell,
+                    words,
+                    end,
+                    {**needs, **parent(names)},
+                    f"{self.title(cell, values, seed)}, updates {before} to {end}",
+                )
+            )
+            before = end
+        return names
+
+    def part(
+        self, cell: Cell, words: List[str], updates: int, needs: Dict[str, str], label: str
+    ) -> str:
+        inputs = {
+            **self.inputs_of(cell),
+            "updates": updates,
+            "untrained": round(self.plan.untrained, 6),
+        }
+        return self.add(Task("train", tuple(words), inputs, needs, label, cell.arm))
+
+    def title(self, cell: Cell, values: Dict[str, Value], seed: int) -> str:
+        tuned = " ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in values.items()
+        )
+        share = "" if cell.fraction == 1 else f" of {cell.fraction:g} of the data"
+        return f"{cell.arm} {self.depth(cell.depth)}{share}, {tuned}, seed {seed}"
+
+    def run(
+        self, cell: Cell, role: Role, values: Dict[str, Value], seed: int, budget: float
+    ) -> PlannedRun:
+        """Add a run up to one budget: trunk, branch and, of a judging run, its evaluation."""
+        values = search.clean(values)
+        points = self.spec.budgets.values if role == "judging" else [budget]
+        updates = {one: self.updates(cell, one) for one in points if one <= budget}
+        last = updates[budget]
+        if last is None:
+            calibration = self.plan.calibrations[cell.arm, cell.depth, cell.width]
+            planned = PlannedRun(cell, role, values, seed, budget, 0, [calibration], None)
+            return self.plan.rows.setdefault(planned.row, planned)
+        starts = sorted({self.start(one) for one in updates.values() if one is not None})
+        starts = [one for one in starts if 0 < one <= self.start(last)]
+        trunk = self.trunk(cell, values, seed, starts)
+        words = commands.model_options(self.spec, cell)
+        words += commands.branch_options(values, seed, starts[-1] if starts else 0, last)
+        title = self.title(cell, values, seed)
+        needs = {**self.data(cell.fraction), **parent(trunk)}
+        branch = self.part(cell, words, last, needs, f"{title}, cool-down to update {last}")
+        evaluated = None
+        if role == "judging":
+            inputs = {"test": self.inputs.test, "comet": self.spec.comet and self.spec.comet.model}
+            needs = {**self.data(), "parent": branch}
+            task = Task(
+                "evaluate",
+                tuple(commands.decoding_options(self.spec)),
+                inputs,
+                needs,
+                f"{title}, test at update {last}",
+                cell.arm,
+            )
+            evaluated = self.add(task, goal=True)
+        elif branch not in self.plan.goals:
+            self.plan.goals.append(branch)
+        planned = PlannedRun(cell, role, values, seed, budget, last, [*trunk, branch], evaluated)
+        return self.plan.rows.setdefault(planned.row, planned)
+
+    def start(self, updates: int) -> int:
+        """The update at which a budget's branch leaves the trunk."""
+        return int((1 - self.spec.budgets.cooldown) * updates)
+
+    def outcome(self, run: PlannedRun) -> Optional[Record]:
+        return outcome(run, self.records)
+
+    # stages
+
+    def tuned(self, depth: str, width: int) -> Dict[str, Dict[str, Value]]:
+        """The best values of every arm whose tuning is done; adds what is still to try."""
+        budget = self.spec.search.budget or max(self.spec.budgets.values)
+        cells = [Cell(arm, depth, width, 1.0) for arm in self.spec.arms]
+
+        def loss(cell: Cell, values: Dict[str, Value]) -> Optional[float]:
+            """The mean validation loss over the tuning seeds; None while one is missing."""
+            found: List[float] = []
+            for seed in self.spec.search.seeds:
+                run = self.run(cell, "tuning", values, seed, budget)
+                record = self.outcome(run)
+                if record is not None:
+                    found.append(
+                        self.plan.untrained if failed(record) else record["found"]["valid_loss"]
+                    )
+            return sum(found) / len(found) if len(found) == len(self.spec.search.seeds) else None
+
+        return search.best(self.spec.search, cells, loss)
+
+    def judge(
+        self, depth: str, width: int, fraction: float, seeds: List[int], budgets: List[float]
+    ) -> bool:
+        """Add judging runs of every arm whose values are known; returns whether all are."""
+        values = self.tuned(depth, width)
+        for seed in seeds:
+            for budget in budgets:
+                for arm in self.spec.arms:
+                    if arm in values:
+                        self.run(
+                            Cell(arm, depth, width, fraction), "judging", values[arm], seed, budget
+                        )
+        if len(values) < len(self.spec.arms):
+            self.plan.open = "tuning"
+        return len(values) == len(self.spec.arms)
+
+    def all_depths(self) -> List[Tuple[str, int]]:
+        return list(dict.fromkeys((depth, width) for _, depth, width in self.models()))
+
+    def depth_stage(self) -> bool:
+        """Every depth at the largest budget; returns whether the study ends here."""
+        seeds = self.spec.seeds[: self.spec.stages.depth.seeds]
+        for depth, width in self.all_depths():
+            self.judge(depth, width, 1.0, seeds, [max(self.spec.budgets.values)])
+        return self.ends("depth", self.spec.stages.depth.stop_below)
+
+    def curve_stage(self) -> bool:
+        """Smaller budgets at every depth, and smaller shares of the data at some."""
+        seeds = self.spec.seeds[: self.spec.stages.depth.seeds]
+        for depth, width in self.all_depths():
+            self.judge(depth, width, 1.0, seeds, sorted(self.spec.budgets.values))
+        depths = self.spec.stages.curves.depths or [self.spec.criteria.depth]
+        for fraction in sorted(self.spec.data.fractions, reverse=True):
+            for depth in depths if fraction < 1 else []:
+                self.judge(
+                    depth,
+                    self.spec.widths[0].width,
+                    fraction,
+                    seeds,
+                    [max(self.spec.budgets.values)],
+                )
+        return self.ends("curves", self.spec.stages.curves.stop_below)
+
+    def seed_stage(self) -> bool:
+        """All seeds, at every budget."""
+        for depth, width in self.all_depths():
+            self.judge(depth, width, 1.0, self.spec.seeds, sorted(self.spec.budgets.values))
+        return True
+
+    def ends(self, stage: str, bound: Optional[float]) -> bool:
+        """Whether later stages wait for this one, or are called off by its criterion."""
+        if bound is None:
+            return False
+        if self.plan.open or any(self.outcome(run) is None for run in self.plan.runs):
+            self.plan.open = self.plan.open or f"stage {stage}"
+            self.plan.waits_for_stage = True
+            return True
+        gains = [self.gain(depth) for depth in self.spec.depths]
+        if all(gain is not None and gain < bound for gain in gains):
+            self.plan.stopped = stage
+            return True
+        return False
+
+    def gain(self, depth: str) -> Optional[float]:
+        """The candidate's mean gain over the baseline, at the largest budget."""
+        criteria, means = self.spec.criteria, []
+        for arm in (criteria.candidate, criteria.baseline):
+            found = [
+                self.score(run) for run in self.plan.runs
+                if run.role == "judging" and run.budget == max(self.spec.budgets.values)
+                and run.cell == Cell(arm, depth, self.spec.widths[0].width, 1.0)
+            ]  # fmt: skip
+            scores = [one for one in found if one is not None]
+            if not scores:
+                return None
+            means.append(sum(scores) / len(scores))
+        sign = -1 if criteria.metric in LOWER_IS_BETTER else 1
+        return sign * (means[0] - means[1])
+
+    def score(self, run: PlannedRun) -> Optional[float]:
+        metric = self.spec.criteria.metric
+        record = self.result(run.train[-1] if metric == "valid_loss" else run.last)
+        if record is None or failed(record):
+            return None
+        found = record["found"]
+        return found["valid_loss"] if metric == "valid_loss" else found["scores"][metric]
+
+
+def parent(names: List[str]) -> Dict[str, str]:
+    return {"parent": names[-1]} if names else {}

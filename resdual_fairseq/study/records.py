@@ -1,0 +1,42 @@
+"""Results on their way between machines: a file of a few kB a task, without weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ResDualError
+from .tasks import StudyFolder, read_record, write_json
+
+
+def export_records(study: StudyFolder, folder: Path) -> int:
+    """Write every result of the study as ``NAME.json``; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = study.records()
+    for name, record in records.items():
+        write_json(folder / f"{name}.json", record)
+    return len(records)
+
+
+def import_records(study: StudyFolder, folder: Path) -> int:
+    """Take up the results of another machine; returns how many were new.
+
+    All are read before one is taken, so that nothing is half done.
+
+    Raises:
+        ResDualError: there is no such folder, no record in it, or one that cannot be used.
+    """
+    if not folder.is_dir():
+        raise ResDualError(
+            f"there is no folder {folder}; name one that `resdual-study export` wrote"
+        )
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise ResDualError(
+            f"{folder} holds no records (NAME.json); `resdual-study export` writes them"
+        )
+    records = [read_record(path, path.stem) for path in paths]
+    known = study.records()
+    new = [record for path, record in zip(paths, records) if path.stem not in known]
+    for record in new:
+        study.write(record)
+    return len(new)

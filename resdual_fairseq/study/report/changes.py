@@ -1,0 +1,68 @@
+"""What would change the verdict: runs that would decide, margins and limits that would tip it."""
+
+from __future__ import annotations
+
+from typing import List
+
+from ..verdict import RATIOS, Criterion, Wanted
+from .analysis import Analysis
+from .formats import per_cent, quality
+from .texts import Texts
+
+
+def sentences(analysis: Analysis, say: Texts) -> List[str]:
+    verdict = analysis.verdict
+    found = [wanted_sentence(one, analysis, say) for one in verdict.wanted]
+    if any(one.what in ("seeds", "test_lines") and one.count for one in verdict.wanted):
+        found.append(say("power_detects", margin=f"{analysis.spec.criteria.margin:g}"))
+    if any(one.what == "seeds" for one in verdict.wanted):
+        found.append(say("second_look"))
+    gain = next(one for one in verdict.criteria if one.name == "quality")
+    return [*found, *tipping_margin(gain, analysis, say), *tipping_costs(analysis, say)]
+
+
+def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
+    """What the verdict asks for, as a sentence."""
+    names = say.listed([say("criterion_" + name) for name in one.criteria])
+    if one.what == "runs":
+        return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
+    if one.what == "seeds" and one.count is None:
+        has_one = len(analysis.verdict.primary.pairs) == 1 and "quality" in one.criteria
+        return say("wanted_seeds_one" if has_one else "wanted_seeds", criteria=names)
+    if one.what == "seeds":
+        return say("wanted_seeds_count", n=one.count, criteria=names)
+    if one.what == "test_lines":
+        return say("wanted_test_lines", n=one.count, lines=f"{one.count:,}", criteria=names)
+    unmeasured = all(
+        c.measured is None for c in analysis.verdict.criteria if c.name in one.criteria
+    )
+    return say("wanted_costs" if unmeasured else "wanted_costs_longer", criteria=names)
+
+
+def tipping_margin(one: Criterion, analysis: Analysis, say: Texts) -> List[str]:
+    """The margin at which a decided quality would come out otherwise."""
+    measured = one.measured
+    if one.state is None or measured is None or measured.low is None or measured.high is None:
+        return []
+    metric = say("metric_" + analysis.metric)
+    estimate, high = (quality(v, analysis.metric) for v in (measured.estimate, measured.high))
+    if one.state:
+        return [say("tip_quality_holds", estimate=estimate, high=high, metric=metric)]
+    if measured.low > 0:
+        return [say("tip_quality_fails", estimate=estimate, metric=metric)]
+    return [say("tip_quality_never", metric=metric)]
+
+
+def tipping_costs(analysis: Analysis, say: Texts) -> List[str]:
+    """The limits at which decided costs would come out otherwise."""
+    found = []
+    for state, key in ((True, "tip_costs_hold"), (False, "tip_costs_fail")):
+        limits = [
+            say("tip_limit", criterion=say("criterion_" + one.name), limit=per_cent(high))
+            for one in analysis.verdict.criteria
+            if one.name in RATIOS and one.state is state and one.measured is not None
+            and (high := one.measured.high) is not None
+        ]  # fmt: skip
+        if limits:
+            found.append(say(key, limits=say.listed(limits)))
+    return found

@@ -1,0 +1,54 @@
+"""Tables of what models take, measured alone: whatever the measurements are called."""
+
+from __future__ import annotations
+
+from typing import List, Sequence
+
+from .. import costs
+from ..table import Cost
+from .analysis import Analysis
+from .formats import NOTHING, share, with_bounds
+from .page import Block, Paragraph, Table
+from .texts import Texts
+
+
+def unit(name: str) -> str:
+    return costs.NAMES.get(name, "")
+
+
+def label(name: str, say: Texts) -> str:
+    """What a measurement is called, with its unit; of an unknown one its bare name."""
+    return say.known("cost_" + name, f"{name} ({unit(name)})" if unit(name) else name)
+
+
+def blocks(analysis: Analysis, say: Texts) -> List[Block]:
+    """One table a depth with values, and the differences to the baseline."""
+    found: List[Block] = []
+    for depth in analysis.depths:
+        measured = [cost for arm in analysis.arms if (cost := analysis.cost(arm, depth))]
+        names = list(dict.fromkeys(name for cost in measured for name in cost.values))
+        if names:
+            found.append(table(analysis, say, depth, measured, names))
+    if not found:
+        return [Paragraph(say("costs_missing"))]
+    notes = [say("costs_means", level=f"{100 * analysis.spec.criteria.level:g} %")]
+    energy = [cost for cost in analysis.findings.costs if "energy_joules" in cost.values]
+    if energy:
+        is_measured = all(cost.energy_is_measured for cost in energy)
+        notes.append(say("energy_measured" if is_measured else "energy_estimated"))
+    return [*found, Paragraph(say.sentences(notes))]
+
+
+def table(
+    analysis: Analysis, say: Texts, depth: str, measured: Sequence[Cost], names: Sequence[str]
+) -> Table:
+    """A row a measurement; each arm's value, and for all but the baseline the difference."""
+    rivals = [cost for cost in measured if cost.arm != analysis.baseline]
+    rows = []
+    for name in names:
+        values = [with_bounds(c.values[name]) if name in c.values else NOTHING for c in measured]
+        rows.append([label(name, say), *values, *(share(c.ratios.get(name)) for c in rivals)])
+    head = [say("head_cost"), *(cost.arm for cost in measured)]
+    head += [say("head_difference", arm=cost.arm, baseline=analysis.baseline) for cost in rivals]
+    caption = say("table_costs", depth=depth)
+    return Table(caption, head, rows, "l" + "r" * (len(head) - 1))

@@ -1,0 +1,70 @@
+"""What the study cannot say, as far as its spec tells."""
+
+from __future__ import annotations
+
+from typing import List
+
+from .analysis import Analysis
+from .formats import level
+from .places import budget_name, unit_name
+from .texts import Texts
+
+
+def sentences(analysis: Analysis, say: Texts) -> List[str]:
+    spec = analysis.spec
+    one_sided = round((1 - spec.criteria.level) / 2, 6)
+    return [
+        *data(analysis, say),
+        say("limit_size", widths=say.listed(analysis.widths), depths=say.listed(analysis.depths)),
+        *training_time(analysis, say),
+        *tuning(analysis, say),
+        *([say("limit_decoding")] if spec.task == "translation" else []),
+        *meaning(analysis, say),
+        say(
+            "limit_level",
+            level=level(spec.criteria.level),
+            error=level(one_sided),
+        ),
+        say("limit_exploratory"),
+        say("limit_power"),
+        say("limit_second_look"),
+        say("limit_costs"),
+    ]
+
+
+def data(analysis: Analysis, say: Texts) -> List[str]:
+    spec = analysis.spec
+    if spec.task == "translation":
+        languages = {"source": spec.data.source_lang, "target": spec.data.target_lang}
+        found = [say("limit_language_pair", **languages)]
+    else:
+        found = [say("limit_one_text")]
+    return found if len(analysis.fractions) > 1 else [*found, say("limit_one_size")]
+
+
+def training_time(analysis: Analysis, say: Texts) -> List[str]:
+    longest = budget_name(analysis, say, analysis.budgets[-1])
+    key = "limit_one_budget" if len(analysis.budgets) == 1 else "limit_budgets"
+    unit = unit_name(analysis, say)
+    return [say(key, budget=longest), say("limit_unit", unit=unit)]
+
+
+def tuning(analysis: Analysis, say: Texts) -> List[str]:
+    search = analysis.spec.search
+    found = [say("limit_searched", options=say.listed([*search.values, *search.ranges]))]
+    longest = analysis.budgets[-1]
+    if (search.budget or longest) != longest:
+        found.append(
+            say("limit_tuned_short", budget=budget_name(analysis, say, search.budget or longest))
+        )
+    elif len(analysis.budgets) > 1:
+        found.append(say("limit_tuned_long", budget=budget_name(analysis, say, longest)))
+    return found
+
+
+def meaning(analysis: Analysis, say: Texts) -> List[str]:
+    """What the metric itself leaves open."""
+    if analysis.spec.task != "translation":
+        return [say("limit_loss")]
+    found = [say("limit_metrics")]
+    return [*found, say("limit_bleu")] if analysis.metric == "bleu" else found

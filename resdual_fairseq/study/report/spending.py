@@ -1,0 +1,144 @@
+"""What training took: the time to a quality, and the hours and money of the whole study."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, DefaultDict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from ..comparisons import has_failed
+from ..spec import LOWER_IS_BETTER
+from ..table import Run
+from .analysis import Analysis
+from .formats import NOTHING, hours, plain, quality
+from .page import Block, Paragraph, Table
+from .places import budget_name
+from .texts import Texts
+
+
+class Reached(NamedTuple):
+    """The smallest budget at which an arm's mean is as good as a target, and what it took."""
+
+    budget: float
+    seconds: float
+    measured_seconds: Optional[float]
+
+
+def target(analysis: Analysis, depth: str) -> Optional[float]:
+    """The baseline's mean at the largest budget; None where it has none."""
+    scores = analysis.scores(analysis.baseline, analysis.at(depth))
+    return float(np.mean(scores)) if scores else None
+
+
+def reached(analysis: Analysis, arm: str, depth: str, wanted: float) -> Optional[Reached]:
+    """Of the budgets that were judged, nothing in between; None where none was enough."""
+    sign = -1 if analysis.metric in LOWER_IS_BETTER else 1
+    for budget in analysis.budgets:
+        place = analysis.at(depth, budget=budget)
+        scores = analysis.scores(arm, place)
+        if scores and sign * (float(np.mean(scores)) - wanted) >= 0:
+            runs = [run for run in analysis.runs(arm, place) if run.outcome == "completed"]
+            cost = analysis.cost(arm, depth)
+            step = cost.values.get("step_seconds") if cost else None
+            updates = float(np.mean([run.updates for run in runs]))
+            seconds = float(np.mean([run.seconds for run in runs]))
+            return Reached(budget, seconds, step.estimate * updates if step else None)
+    return None
+
+
+def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
+    """The time to the baseline's final quality, of every arm and depth."""
+    rows = []
+    for depth in analysis.depths:
+        wanted = target(analysis, depth)
+        for arm in analysis.arms if wanted is not None else []:
+            assert wanted is not None
+            found = reached(analysis, arm, depth, wanted)
+            cells = [NOTHING, NOTHING, say("not_reached")]
+            if found is not None:
+                measured = found.measured_seconds
+                cells = [
+                    NOTHING if measured is None else hours(measured),
+                    hours(found.seconds),
+                    budget_name(analysis, say, found.budget),
+                ]
+            rows.append([depth, quality(wanted, analysis.metric), arm, *reversed(cells)])
+    if not rows:
+        return [Paragraph(say("no_target"))]
+    names = ("depth", "target", "arm", "reached_at", "hours_run", "hours_measured")
+    head = [say("head_" + name) for name in names]
+    caption = say(
+        "table_target", baseline=analysis.baseline, metric=say("metric_" + analysis.metric)
+    )
+    return [Table(caption, head, rows, "lrllrr"), Paragraph(say("target_means"))]
+
+
+def spent(runs: Sequence[Run], cooldown: float) -> float:
+    """Seconds of these runs, with the trunk that budgets of one run share counted once.
+
+    ``Run.seconds`` is of a run as if it had been trained alone: the longest one in full, of the
+    others the branch, which is the share ``cooldown`` of each.
+    """
+    alone: DefaultDict[Any, List[float]] = defaultdict(list)
+    for run in runs:
+        alone[run.cell, run.role, tuple(run.values.items()), run.seed].append(run.seconds)
+    return sum(max(ones) + cooldown * (sum(ones) - max(ones)) for ones in alone.values())
+
+
+def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:
+    """Hours and money of tuning, judging and failures, by arm."""
+    cooldown = analysis.spec.budgets.cooldown
+    groups = [
+        (arm, [r for r in analysis.findings.runs if r.cell.arm == arm]) for arm in analysis.arms
+    ]
+    groups.append((say("all_arms"), list(analysis.findings.runs)))
+    rows = []
+    for name, runs in groups:
+        tuning, judging = ([r for r in runs if r.role == role] for role in ("tuning", "judging"))
+        failed = [run for run in runs if has_failed(run) or run.outcome == "killed"]
+        parts = [spent(ones, cooldown) for ones in (tuning, judging, failed)]
+        total = parts[0] + parts[1]
+        cells = [hours(seconds) for seconds in (*parts, total)]
+        retried = sum(bool(run.failures) for run in runs)
+        rows.append([name, *cells, money(analysis, total), str(retried)])
+    names = (
+        "arm",
+        "hours_tuning",
+        "hours_judging",
+        "hours_failed",
+        "hours_all",
+        "money",
+        "retried",
+    )
+    head = [say("head_" + name, currency=analysis.spec.prices.currency) for name in names]
+    table = Table(say("table_spending"), head, rows, "lrrrrrr", frozenset({len(rows) - 1}))
+    return [table, Paragraph(price_sentence(analysis, say))]
+
+
+def money(analysis: Analysis, seconds: float) -> str:
+    """Of training alone, by the price of an hour."""
+    price = analysis.spec.prices.hour
+    return f"{price * seconds / 3600:,.2f}" if price else NOTHING
+
+
+def price_sentence(analysis: Analysis, say: Texts) -> str:
+    prices = analysis.spec.prices
+    if not prices.hour:
+        return say.sentences([say("spending_means"), say("no_price")])
+    price = say("price", hour=plain(prices.hour), currency=prices.currency)
+    return say.sentences([say("spending_means"), price])
+
+
+def spending_sentence(analysis: Analysis, say: Texts) -> str:
+    """The whole study in one sentence, for the first page."""
+    seconds = spent(analysis.findings.runs, analysis.spec.budgets.cooldown)
+    done = sum(run.outcome is not None for run in analysis.findings.runs)
+    words = {"hours": hours(seconds), "done": done, "all": len(analysis.findings.runs)}
+    told = say("study_spent", **words)
+    if not analysis.spec.prices.hour:
+        return told
+    amount = money(analysis, seconds)
+    return say.sentences(
+        [told, say("study_money", money=amount, currency=analysis.spec.prices.currency)]
+    )

@@ -1,0 +1,71 @@
+"""Test sentences on which candidate and baseline differ most, with what each made of them."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..statistics import corpus_bleu
+from ..table import Run
+from .analysis import Analysis
+from .page import Block, Example, Paragraph
+from .texts import Texts
+
+EACH = 3
+"""Sentences for either side."""
+
+
+def blocks(analysis: Analysis, say: Texts) -> List[Block]:
+    """The section; a sentence where translations or references are not at hand."""
+    if analysis.spec.task != "translation":
+        return [Paragraph(say("no_translations_lm"))]
+    shown = pair_with_texts(analysis)
+    difference = mean_difference(analysis)
+    if shown is None or difference is None or len(shown[1][0]) != len(difference):
+        return [Paragraph(say("no_translations"))]
+    seed, lines = shown
+    order = np.argsort(-difference, kind="stable")
+    found: List[Block] = [Paragraph(say("translations_how", n=EACH, seed=seed))]
+    best = [i for i in order[:EACH] if difference[i] > 0]
+    worst = [i for i in order[::-1][:EACH] if difference[i] < 0]
+    for index in (*best, *worst):
+        found.append(example(analysis, say, int(index), float(difference[index]), lines))
+    return found
+
+
+def example(
+    analysis: Analysis, say: Texts, index: int, difference: float, lines: Sequence[Sequence[str]]
+) -> Example:
+    findings = analysis.findings
+    texts: List[Tuple[str, str]] = []
+    for key, given in (("source", findings.sources), ("reference", findings.references)):
+        if index < len(given):
+            texts.append((say(key), given[index]))
+    texts += [(arm, one[index]) for arm, one in zip((analysis.candidate, analysis.baseline), lines)]
+    return Example(say("example_title", number=index + 1, difference=f"{difference:+.1f}"), texts)
+
+
+def mean_difference(analysis: Analysis) -> Optional[np.ndarray]:
+    """Sentence BLEU of the candidate minus the baseline's, mean over the pairs. *Shape:* (S,)."""
+    differences = [
+        corpus_bleu(ours.sentences.astype(float)) - corpus_bleu(theirs.sentences.astype(float))
+        for ours, theirs in analysis.verdict.primary.pairs
+        if ours.sentences is not None and theirs.sentences is not None
+    ]
+    return np.mean(differences, axis=0) if differences else None
+
+
+def pair_with_texts(analysis: Analysis) -> Optional[Tuple[int, List[List[str]]]]:
+    """The first pair whose translations are on this disk: its seed, and the lines of both."""
+    for pair in analysis.verdict.primary.pairs:
+        lines = [lines_of(run) for run in pair]
+        if all(lines) and len(lines[0]) == len(lines[1]):
+            return pair[0].seed, lines
+    return None
+
+
+def lines_of(run: Run) -> List[str]:
+    if run.hypotheses is None or not run.hypotheses.is_file():
+        return []
+    return run.hypotheses.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]

@@ -1,0 +1,163 @@
+"""The search for each arm's values: the same trials for every arm, on the validation loss."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Callable, Dict, List, Optional, Sequence
+
+from .commands import number
+from .spec import Range, Search, Value
+from .table import Cell
+from .tasks import digest
+
+Values = Dict[str, Value]
+Loss = Callable[[Cell, Values], Optional[float]]
+DIGITS = 4
+"""Significant digits of drawn values, so that they can be read and typed."""
+
+
+def clean(values: Values) -> Values:
+    """Numbers as numbers, whatever way the file spells them."""
+    return {name: number(value) for name, value in values.items()}
+
+
+def best(search: Search, cells: Sequence[Cell], loss: Loss) -> Dict[str, Values]:
+    """The best values of every arm whose search is done, by arm.
+
+    Args:
+        cells: one of each arm.
+        loss: the validation loss of values, None while it is not known; asking plans the run.
+    """
+    if search.method == "tpe":
+        found = {cell.arm: adaptive(search, cell, loss) for cell in cells}
+        return {arm: values for arm, values in found.items() if values is not None}
+    trials = grid(search.values) if search.method == "grid" else spread(search)
+    losses = all_losses(cells, trials, loss)
+    values = {name: [number(one) for one in ones] for name, ones in search.values.items()}
+    for _ in range(search.extend if search.method == "grid" else 0):
+        if not is_complete(losses):
+            break
+        wider = extended(values, [lowest(trials, losses[cell.arm]) for cell in cells])
+        if wider == values:
+            break
+        values = wider
+        trials = grid(values)
+        losses = all_losses(cells, trials, loss)
+    if not is_complete(losses):
+        # Whoever is done may still have to try what another arm's edge adds.
+        return {}
+    return {cell.arm: lowest(trials, losses[cell.arm]) for cell in cells}
+
+
+def all_losses(
+    cells: Sequence[Cell], trials: List[Values], loss: Loss
+) -> Dict[str, List[Optional[float]]]:
+    """By arm; arms take turns, so that their curves grow side by side."""
+    found: Dict[str, List[Optional[float]]] = {cell.arm: [] for cell in cells}
+    for values in trials:
+        for cell in cells:
+            found[cell.arm].append(loss(cell, values))
+    return found
+
+
+def is_complete(losses: Dict[str, List[Optional[float]]]) -> bool:
+    return all(one is not None for ones in losses.values() for one in ones)
+
+
+def lowest(trials: List[Values], losses: Sequence[Optional[float]]) -> Values:
+    """The values of the lowest loss, the first of equals."""
+    return min(zip(losses, range(len(trials)), trials), key=lambda one: (one[0], one[1]))[2]
+
+
+def grid(values: Dict[str, List[Value]]) -> List[Values]:
+    """Every combination."""
+    return [
+        clean(dict(zip(values, combination))) for combination in itertools.product(*values.values())
+    ]
+
+
+def extended(values: Dict[str, List[Value]], chosen: List[Values]) -> Dict[str, List[Value]]:
+    """The grid, grown by one value at each edge that is best for some arm.
+
+    The new value keeps the ratio of the last two; options of one value or of words have no edge.
+    """
+    grown = {}
+    for name, ones in values.items():
+        numbers = sorted(one for one in ones if isinstance(one, (int, float)))
+        if len(numbers) < 3 or len(numbers) < len(ones) or numbers[0] <= 0:
+            grown[name] = ones
+            continue
+        best_ones = [one[name] for one in chosen]
+        low = [rounded(numbers[0] ** 2 / numbers[1], numbers[0])] if numbers[0] in best_ones else []
+        high = (
+            [rounded(numbers[-1] ** 2 / numbers[-2], numbers[0])]
+            if numbers[-1] in best_ones
+            else []
+        )
+        grown[name] = [*low, *numbers, *high]
+    return grown
+
+
+def rounded(value: float, like: Value) -> Value:
+    if isinstance(like, int):
+        return max(1, round(value))
+    return float(f"{value:.{DIGITS}g}")
+
+
+def within(value: float, one: Range) -> float:
+    """The value with few digits, which may not lead out of its range."""
+    return min(max(float(f"{value:.{DIGITS}g}"), one.low), one.high)
+
+
+def placed(search: Search, point: Sequence[float]) -> Values:
+    """A point of the unit cube in the ranges."""
+    found: Values = {}
+    for (name, one), share in zip(search.ranges.items(), point):
+        if one.log:
+            value = math.exp(math.log(one.low) + share * math.log(one.high / one.low))
+        else:
+            value = one.low + share * (one.high - one.low)
+        found[name] = within(value, one)
+    return found
+
+
+def spread(search: Search) -> List[Values]:
+    """Sobol's points, scrambled with a fixed seed: the same for every arm."""
+    from scipy.stats import qmc
+
+    draws = qmc.Sobol(len(search.ranges), scramble=True, rng=1)
+    points = draws.random_base2(math.ceil(math.log2(search.trials)))[: search.trials]
+    return [placed(search, point) for point in points]
+
+
+def adaptive(search: Search, cell: Cell, loss: Loss) -> Optional[Values]:
+    """Generations of Optuna's TPE; each is drawn from all finished ones, alike in every process."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space: Dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.FloatDistribution(one.low, one.high, log=one.log)
+        for name, one in search.ranges.items()
+    }
+    done: List[Values] = []
+    losses: List[Optional[float]] = []
+    for generation in range(search.generations):
+        seed = int(digest([cell.depth, cell.width, generation])[:8], 16)
+        study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
+        )
+        for values, value in zip(done, losses):
+            study.add_trial(
+                optuna.trial.create_trial(params=dict(values), distributions=space, value=value)
+            )
+        drawn = [study.ask(space).params for _ in range(search.trials)]
+        batch: List[Values] = [
+            {name: within(one, search.ranges[name]) for name, one in values.items()}
+            for values in drawn
+        ]
+        done += batch
+        losses += [loss(cell, values) for values in batch]
+        if any(one is None for one in losses):
+            return None
+    return lowest(done, losses)

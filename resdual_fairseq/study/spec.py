@@ -1,0 +1,386 @@
+"""What a study compares: the keys of its YAML file, what they mean, and what they may hold.
+
+Every key stands here once, with its help; ``resdual-study new`` writes them out with these texts.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Task = Literal["translation", "language_modeling"]
+Unit = Literal["updates", "epochs", "tokens", "flops", "hours", "money"]
+Metric = Literal["bleu", "chrf", "ter", "comet", "valid_loss", "perplexity"]
+LOWER_IS_BETTER = ("ter", "valid_loss", "perplexity")
+SET_BY_THE_STUDY = {
+    **dict.fromkeys(
+        ("--seed", "--max-update", "--max-epoch", "--stop-time-hours"), "seeds, budgets"
+    ),
+    **dict.fromkeys(("--lr-scheduler", "--total-num-update", "--force-anneal"), "budgets"),
+    **dict.fromkeys(("--encoder-layers", "--decoder-layers"), "depths"),
+    **dict.fromkeys(("--encoder-embed-dim", "--decoder-embed-dim"), "widths"),
+    **dict.fromkeys(("--encoder-ffn-embed-dim", "--decoder-ffn-embed-dim"), "widths"),
+    **dict.fromkeys(("--encoder-attention-heads", "--decoder-attention-heads"), "widths"),
+    **dict.fromkeys(("--task", "--source-lang", "--target-lang", "-s", "-t"), "task, data"),
+    **dict.fromkeys(("--save-dir", "--restore-file", "--log-format", "--log-interval"), "folder"),
+    **dict.fromkeys(("--save-interval-updates", "--keep-interval-updates"), "save_interval"),
+    **dict.fromkeys(("--finetune-from-model", "--log-file", "--patience"), "budgets"),
+    **dict.fromkeys(("--path", "--results-path", "--gen-subset", "--user-dir"), "arms"),
+}
+"""Options of fairseq's that the study gives itself, and the keys of the file they come from."""
+
+
+def words_of(text: Any) -> Any:
+    """The words of a line of options; a list is taken as it is."""
+    if not isinstance(text, str):
+        return text
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"'{text}' cannot be read as options: {error}") from error
+    for word in words:
+        name = word.split("=")[0]
+        if name in SET_BY_THE_STUDY:
+            raise ValueError(
+                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[name]})"
+            )
+    return words
+
+
+def depth_of(value: Any) -> Any:
+    """``6`` means 6+6 layers, ``12+3`` is 12 in the encoder and 3 in the decoder."""
+    text = str(value).replace(" ", "")
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d*(\+[1-9]\d*)?", text):
+        raise ValueError(f"'{value}' is no depth; give layers such as 12, or 12+3")
+    return text
+
+
+Options = Annotated[List[str], BeforeValidator(words_of)]
+Depth = Annotated[str, BeforeValidator(depth_of)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Value = Union[int, float, str]
+
+
+class Part(BaseModel):
+    """A mapping of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def none_given(cls, values: Any) -> Any:
+        """A mapping whose keys are all commented out is empty, which YAML reads as null."""
+        return {} if values is None else values
+
+
+class Data(Part):
+    """Where the text comes from: a data-bin, or two files of text that the study prepares."""
+
+    data_bin: Optional[Path] = Field(None, description="a folder made by fairseq-preprocess")
+    text: Optional[Tuple[Path, Path]] = Field(
+        None, description="in place of data_bin: two files, line by line translations of each other"
+    )
+    source_lang: Optional[str] = Field(None, description="language of the source, as in data_bin")
+    target_lang: Optional[str] = Field(None, description="language of the target")
+    reference: Optional[Path] = Field(
+        None,
+        description="the test set's target as plain text; else the data-bin's tokens are scored",
+    )
+    source: Optional[Path] = Field(
+        None, description="the test set's source as plain text, for COMET and for examples"
+    )
+    vocabulary: Count = Field(8000, description="symbols of the joint BPE (with text)")
+    test_lines: Count = Field(1000, description="lines held out for the test (with text)")
+    valid_lines: Count = Field(1000, description="lines held out for validation (with text)")
+    fractions: List[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [1.0], description="shares of the training pairs, nested in one another, for the data curve"
+    )
+
+    @model_validator(mode="after")
+    def one_source(self) -> "Data":
+        if (self.data_bin is None) == (self.text is None):
+            raise ValueError("give either data_bin or text")
+        if self.text is not None and (self.reference or self.source):
+            raise ValueError(
+                "reference and source go with data_bin; of text, test lines are held out"
+            )
+        if 1.0 not in self.fractions:
+            raise ValueError("fractions must hold 1.0, all of the data")
+        return self
+
+
+class Arm(Part):
+    """One side of the comparison: an architecture that fairseq's options reach."""
+
+    options: Options = Field(description="options of fairseq-train, such as --arch and --residual")
+    user_dir: Optional[Path] = Field(
+        None, description="a --user-dir of your own; default: this package"
+    )
+
+
+class Width(Part):
+    """The size of a layer."""
+
+    width: Count = Field(description="embedding width")
+    ffn: Count = Field(description="feed-forward width")
+    heads: Count = Field(description="attention heads")
+
+    @model_validator(mode="after")
+    def divides(self) -> "Width":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+        return self
+
+
+class Budgets(Part):
+    """How long each run trains; the values are points of one curve over training time."""
+
+    unit: Unit = Field("updates", description="what is equal between arms at each point")
+    values: List[Positive] = Field(min_length=1, description="the points; the largest decides")
+    cooldown: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of a budget in which the learning rate falls to 0, in a branch"
+    )
+
+
+class Range(Part):
+    """A range of a searched option, for sobol and tpe."""
+
+    low: Positive
+    high: Positive
+    log: bool = True
+
+    @model_validator(mode="after")
+    def ordered(self) -> "Range":
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class Search(Part):
+    """How the options are tuned: alike for every arm, on the validation loss."""
+
+    method: Literal["grid", "sobol", "tpe"] = Field(
+        "grid", description="grid: every combination; sobol: spread points; tpe: in generations"
+    )
+    values: Dict[str, List[Value]] = Field(
+        {}, description="options without -- and their values, such as lr: [0.001, 0.002] (grid)"
+    )
+    ranges: Dict[str, Range] = Field({}, description="options and their ranges (sobol, tpe)")
+    trials: Count = Field(
+        8, description="points of each arm and depth (sobol), or a generation (tpe)"
+    )
+    generations: Count = Field(3, description="generations of tpe")
+    seeds: List[int] = Field(
+        [1], min_length=1, description="seeds of tuning; never those of judging"
+    )
+    budget: Optional[Positive] = Field(
+        None, description="the budget at which to tune; default: the largest"
+    )
+    extend: Annotated[int, Field(ge=0)] = Field(
+        2, description="how often a grid whose edge is best for some arm grows there, for all arms"
+    )
+
+    @model_validator(mode="after")
+    def agrees(self) -> "Search":
+        used, other = ("values", "ranges") if self.method == "grid" else ("ranges", "values")
+        if not getattr(self, used) or getattr(self, other):
+            raise ValueError(f"method {self.method} takes {used}, and no {other}")
+        for name, values in self.values.items():
+            if not values or len(set(map(str, values))) < len(values):
+                raise ValueError(f"values of {name}: give one or more, each once")
+        for name in (*self.values, *self.ranges):
+            if "--" + name in SET_BY_THE_STUDY or name.startswith("-"):
+                raise ValueError(
+                    f"{name} cannot be searched; name an option without --, such as lr"
+                )
+        return self
+
+
+class Stage(Part):
+    """When a stage ends the study before the next one."""
+
+    stop_below: Optional[float] = Field(
+        None,
+        description="stop after this stage when the candidate's gain over the baseline, in the "
+        "criteria's metric, is below this at every depth seen; default: never",
+    )
+
+
+class DepthStage(Stage):
+    """Stage 1: every arm at every depth, at the largest budget."""
+
+    seeds: Count = Field(1, description="judging seeds of this stage, the first of the list")
+
+
+class CurveStage(Stage):
+    """Stage 2: the smaller budgets, and smaller shares of the data."""
+
+    depths: Optional[List[Depth]] = Field(
+        None, description="depths of the data curve; default: the criteria's"
+    )
+
+
+class Stages(Part):
+    """The order of work: depth, then training time and data, then all seeds."""
+
+    depth: DepthStage = DepthStage()
+    curves: CurveStage = CurveStage()
+
+
+class Decoding(Part):
+    """How test sentences are translated."""
+
+    options: Optional[Options] = Field(
+        None,
+        description="options of fairseq-generate, such as --beam, --lenpen, --bpe (or of "
+        "fairseq-eval-lm); default: --beam 5",
+    )
+
+
+class Limits(Part):
+    """What a single run may take; beyond it the run is a failure in the table."""
+
+    hours: Optional[Positive] = Field(None, description="hours of a run, all its attempts together")
+    memory_gib: Optional[Positive] = Field(None, description="memory of a run's process in GiB")
+    retries: Annotated[int, Field(ge=0)] = Field(
+        10, description="attempts after a run was killed from outside"
+    )
+
+
+class Prices(Part):
+    """What things cost, for the money in the report."""
+
+    currency: str = "EUR"
+    hour: Annotated[float, Field(ge=0)] = Field(0.0, description="an hour of the machine")
+    kwh: Annotated[float, Field(ge=0)] = Field(0.0, description="a kWh, where energy was measured")
+    sentences: Count = Field(
+        1_000_000, description="sentences that are served, for the money a year"
+    )
+
+
+class Criteria(Part):
+    """What has to hold for "adopt": one primary endpoint, and bounds on costs."""
+
+    candidate: str = Field(description="the arm that may be adopted")
+    baseline: str = Field(description="the arm that is used now")
+    metric: Metric = Field("bleu", description="of the primary endpoint")
+    depth: Depth = Field(description="of the primary endpoint")
+    margin: Positive = Field(0.5, description="the least gain in the metric that is worth a change")
+    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="of the intervals")
+    training_cost: Optional[float] = Field(
+        None, description="training time at most this share above the baseline's, such as 0.05"
+    )
+    latency: Optional[float] = Field(None, description="the same for one sentence's translation")
+    memory: Optional[float] = Field(None, description="the same for peak memory in training")
+
+
+class Comet(Part):
+    """COMET, from another environment (its packages clash with fairseq's)."""
+
+    command: Path = Field(description="the comet-score of an environment that has it")
+    model: str = "Unbabel/wmt22-comet-da"
+
+
+class Spec(Part):
+    """The whole file."""
+
+    name: str = Field("study", description="shown in the report")
+    task: Task = Field("translation", description="translation or language_modeling")
+    data: Data
+    arms: Dict[str, Arm] = Field(min_length=2, description="name: its options")
+    depths: List[Depth] = Field(min_length=1, description="layers, such as 6 (each side) or 12+3")
+    widths: List[Width] = Field(min_length=1, description="the first one is judged")
+    training: Options = Field(description="options of fairseq-train that all arms share")
+    budgets: Budgets
+    search: Search
+    seeds: List[int] = Field(min_length=1, description="fresh seeds, on which arms are judged")
+    decoding: Decoding = Decoding()
+    stages: Stages = Stages()
+    criteria: Criteria
+    limits: Limits = Limits()
+    prices: Prices = Prices()
+    threads: Count = Field(1, description="threads of each run on a CPU")
+    save_interval: Count = Field(500, description="updates between checkpoints: what a kill costs")
+    folder: Optional[Path] = Field(
+        None, description="where the study works; default: the file's name without .yaml, beside it"
+    )
+    keep_checkpoints: bool = Field(False, description="keep the weights of judged runs")
+    measure: bool = Field(
+        True, description="measure time, memory and latency when all runs are done"
+    )
+    comet: Optional[Comet] = None
+    slurm: Dict[str, Value] = Field({}, description="keys of sbatch, such as partition, time: 120")
+
+    @model_validator(mode="before")
+    @classmethod
+    def short_arms(cls, values: Any) -> Any:
+        """``pre: "--arch ..."`` stands for ``pre: {options: "--arch ..."}``."""
+        if isinstance(values, dict) and isinstance(values.get("arms"), dict):
+            arms = {
+                name: {"options": arm} if isinstance(arm, str) else arm
+                for name, arm in values["arms"].items()
+            }
+            return {**values, "arms": arms}
+        return values
+
+    @model_validator(mode="after")
+    def agrees(self) -> "Spec":
+        for problem in contradictions(self):
+            raise ValueError(problem)
+        return self
+
+
+def contradictions(spec: Spec) -> List[str]:
+    """What no single key shows to be wrong."""
+    found = []
+    criteria = spec.criteria
+    for key in ("candidate", "baseline"):
+        if getattr(criteria, key) not in spec.arms:
+            found.append(
+                f"criteria.{key}: there is no arm '{getattr(criteria, key)}'; there are: "
+                + ", ".join(spec.arms)
+            )
+    if criteria.candidate == criteria.baseline:
+        found.append("criteria: candidate and baseline are the same arm")
+    for name in spec.arms:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+            found.append(f"arms: '{name}' is no name; take letters, digits, . + - _")
+    for depth in [criteria.depth, *(spec.stages.curves.depths or [])]:
+        if depth not in spec.depths:
+            found.append(f"depth {depth} is not among depths: {', '.join(spec.depths)}")
+    if spec.task == "translation":
+        if criteria.metric == "perplexity":
+            found.append("criteria.metric: perplexity is of language_modeling; take bleu")
+        if spec.data.source_lang is None or spec.data.target_lang is None:
+            found.append("data: translation needs source_lang and target_lang")
+    else:
+        if criteria.metric not in ("perplexity", "valid_loss"):
+            found.append(
+                f"criteria.metric: language_modeling has no {criteria.metric}; take perplexity"
+            )
+        if spec.data.text is not None:
+            found.append("data.text is for translation; give language_modeling a data_bin")
+        found += [f"depths: {d}: a language model has one stack" for d in spec.depths if "+" in d]
+    if criteria.metric == "comet" and spec.comet is None:
+        found.append("criteria.metric: comet needs the key comet, an environment that has it")
+    shared = set(spec.seeds) & set(spec.search.seeds)
+    if shared:
+        found.append(f"seeds: {sorted(shared)[0]} is a seed of tuning, too; judge with fresh ones")
+    for key, values in (
+        ("seeds", spec.seeds),
+        ("depths", spec.depths),
+        ("budgets.values", spec.budgets.values),
+        ("data.fractions", spec.data.fractions),
+    ):
+        if len(set(values)) < len(values):
+            found.append(f"{key}: a value stands there twice")
+    if spec.stages.depth.seeds > len(spec.seeds):
+        found.append(f"stages.depth.seeds: there are only {len(spec.seeds)} seeds")
+    if spec.search.budget is not None and spec.search.budget not in spec.budgets.values:
+        found.append(f"search.budget: {spec.search.budget:g} is not among budgets.values")
+    if spec.budgets.unit == "money" and spec.prices.hour == 0:
+        found.append("budgets.unit: money needs prices.hour")
+    return found

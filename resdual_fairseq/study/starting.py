@@ -1,0 +1,105 @@
+"""Starts workers: several on this machine, or as jobs of Slurm, through submitit."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import submitit
+
+from ..errors import ResDualError
+from .spec import Spec
+from .tasks import StudyFolder
+from .worker import Worker
+
+FOREVER = 60 * 24 * 365
+"""Minutes; submitit's own limit is five."""
+DAY = 60 * 24
+"""Minutes of a job of Slurm, where the spec does not say."""
+POLL = 2.0
+
+
+def work_on(spec: Spec, gpu: Optional[int] = None) -> str:
+    """What each job runs: one worker, until nothing is left; returns what a user has to mend."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    try:
+        Worker(
+            spec, StudyFolder(Path(str(spec.folder))), lambda text: print(text, flush=True)
+        ).work()
+    except ResDualError as error:
+        return str(error)
+    return ""
+
+
+def start_here(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
+    """Start workers on this machine; each takes one of its GPUs, where there are any."""
+    import torch
+
+    executor = submitit.LocalExecutor(folder=study.path / "workers")
+    gpus = torch.cuda.device_count()
+    executor.update_parameters(timeout_min=FOREVER, gpus_per_node=gpus)
+    return [
+        executor.submit(work_on, spec, worker % gpus if gpus else None) for worker in range(workers)
+    ]
+
+
+def start_on_slurm(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
+    """Submit workers to Slurm as one array, with the spec's keys of sbatch.
+
+    Raises:
+        ResDualError: there is no Slurm, or it does not take the job.
+    """
+    try:
+        executor = submitit.SlurmExecutor(folder=study.path / "workers")
+        executor.update_parameters(**slurm_parameters(spec))
+        with executor.batch():
+            jobs = [executor.submit(work_on, spec) for _ in range(workers)]
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        OSError,
+        submitit.core.utils.FailedJobError,
+    ) as error:
+        raise ResDualError(
+            f"Slurm did not take the workers: {' '.join(str(error).split())[:400]}; check the "
+            "key slurm of the spec, and that sbatch works here"
+        ) from error
+    return jobs
+
+
+def slurm_parameters(spec: Spec) -> Dict[str, Any]:
+    return {"time": DAY, "cpus_per_task": spec.threads, **spec.slurm}
+
+
+def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> None:
+    """Tell of every result that comes in, until all workers have ended; Ctrl-C ends them.
+
+    Raises:
+        ResDualError: a worker met something that a user has to mend, or died.
+    """
+    known = set(study.records())
+    try:
+        while not all(job.done() for job in jobs):
+            time.sleep(POLL)
+            for name, record in study.records().items():
+                if name not in known:
+                    known.add(name)
+                    say(f"{name} {record['task']['label']}: {record['outcome']}")
+    except KeyboardInterrupt:
+        for job in jobs:
+            job.cancel()
+        raise
+    for job in jobs:
+        try:
+            sentence = job.result()
+        except submitit.core.utils.UncompletedJobError as error:
+            raise ResDualError(
+                f"a worker was ended from outside; run the same command again to go on (its log: "
+                f"{job.paths.stderr})"
+            ) from error
+        if sentence:
+            raise ResDualError(sentence)

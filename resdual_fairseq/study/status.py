@@ -1,0 +1,104 @@
+"""What a study is doing: a table of its runs, which follows the work."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Dict, List, Mapping, Tuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from . import outcomes
+from .attempts import attempts
+from .commands import depth_name
+from .plan import Plan, Records, outcome
+from .spec import Spec
+from .tasks import StudyFolder, Task
+from .todo import make_plan, wanted
+
+EVERY = 5.0
+"""Seconds between looks."""
+
+
+def show(spec: Spec, study: StudyFolder, follow: bool, console: Console) -> None:
+    """Print the table once, or until the study is done or Ctrl-C."""
+    if not follow:
+        console.print(view(spec, study)[0])
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            shown, left = view(spec, study)
+            live.update(shown, refresh=True)
+            if not left:
+                return
+            time.sleep(EVERY)
+
+
+def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
+    """The table with what is at work, and how many tasks are left."""
+    records = study.records()
+    plan = make_plan(spec, records)
+    left = wanted(plan, study, records)
+    lines: List[Text | Table] = [runs_table(spec, plan, records)]
+    lines += [Text(line) for line in at_work(left, study)]
+    more = f", and more once {plan.open} is done" if plan.open else ""
+    lines.append(Text(f"{len(left)} tasks left{more}" if left or more else "all runs are done"))
+    if plan.stopped:
+        lines.append(Text(f"the criterion of stage {plan.stopped} ended the study"))
+    return Group(*lines), len(left)
+
+
+def runs_table(spec: Spec, plan: Plan, records: Records) -> Table:
+    """One line an arm, depth and width: how many runs ended how."""
+    table = Table(title=spec.name)
+    for name in ("arm", "depth", "width", "tuning", "judging", "best", "failures"):
+        table.add_column(name, justify="left" if name in ("arm", "failures") else "right")
+    groups: Dict[Tuple[str, str, int], List[int]] = {}
+    for number, run in enumerate(plan.runs):
+        groups.setdefault((run.cell.arm, run.cell.depth, run.cell.width), []).append(number)
+    for (arm, depth, width), numbers in groups.items():
+        runs = [plan.runs[number] for number in numbers]
+        ended = [(run, outcome(run, records)) for run in runs]
+        cells = []
+        for role in ("tuning", "judging"):
+            own = [record for run, record in ended if run.role == role]
+            cells.append(f"{sum(one is not None for one in own)} of {len(own)}")
+        losses = [
+            (record["found"]["valid_loss"], run.values) for run, record in ended
+            if run.role == "tuning" and record and record["outcome"] == "completed"
+        ]  # fmt: skip
+        best = min(losses, key=lambda one: one[0], default=None)
+        tuned = f"{best[0]:.3f} bits ({words(best[1])})" if best else ""
+        failures = Counter(
+            one["outcome"] for _, one in ended if one and one["outcome"] != "completed"
+        )
+        failed = ", ".join(f"{count} {name}" for name, count in failures.items())
+        table.add_row(arm, depth_name(depth, spec.task), str(width), *cells, tuned, failed)
+    return table
+
+
+def words(values: Mapping[str, object]) -> str:
+    return " ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
+
+
+def at_work(left: List[Task], study: StudyFolder) -> List[str]:
+    """A line for each task that somebody holds, with how far it has come."""
+    found = []
+    for task in left:
+        folder = study.folder(task.name)
+        tried = attempts(folder)
+        if not (folder / "lease").exists() or not tried or "ended" in tried[-1]:
+            continue
+        losses = outcomes.losses(folder / "log") if task.kind == "train" else None
+        progress = ""
+        if losses and losses.train:
+            updates, loss = losses.train[-1]
+            progress = f": update {updates} of {task.inputs['updates']}, loss {loss:.2f}"
+        found.append(f"at work: {task.label}{progress} ({tried[-1]['host']})")
+    return found

@@ -1,0 +1,53 @@
+"""What is left to do: the plan as it is now, against what lies in the study's folder."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from ..errors import ResDualError
+from . import data
+from .plan import Plan, Planner, Records, failed
+from .spec import Spec
+from .tasks import StudyFolder, Task, checksums
+
+
+def make_plan(spec: Spec, records: Records) -> Plan:
+    """The plan as these results let it be known."""
+    own = {name: arm.user_dir for name, arm in spec.arms.items() if arm.user_dir is not None}
+    for name, folder in own.items():
+        if not folder.is_dir():
+            raise ResDualError(f"arms.{name}.user_dir: there is no folder {folder}; name another")
+    user_dirs = {name: checksums(folder.rglob("*.py")) for name, folder in own.items()}
+    return Planner(spec, records, data.input_checksums(spec), user_dirs).expand()
+
+
+def wanted(plan: Plan, study: StudyFolder, records: Records) -> List[Task]:
+    """What is left to do, in order, each task after those whose output it reads.
+
+    A task that has a result is done again only where its output is needed and is not here: it was
+    computed elsewhere, or cleared away.
+    """
+    order: Dict[str, Task] = {}
+
+    def want(name: str, for_output: bool) -> bool:
+        """Whether the task can come to be done; adds it and what it needs."""
+        task = plan.tasks[name]
+        if failed(records.get(name)):
+            return False
+        if name in records and not (for_output and study.output(name, task.kind) is None):
+            return True
+        if not all(want(need, True) for need in task.needs.values()):
+            return False
+        order[name] = task
+        return True
+
+    for goal in plan.goals:
+        if goal not in records:
+            want(goal, False)
+    return [task for name, task in plan.tasks.items() if name in order]
+
+
+def is_ready(task: Task, plan: Plan, study: StudyFolder) -> bool:
+    """Whether all that the task reads is on this disk."""
+    needs = [plan.tasks[name] for name in task.needs.values()]
+    return all(study.output(need.name, need.kind) is not None for need in needs)

@@ -1,0 +1,166 @@
+"""A worker: takes tasks that nobody holds, one after the other, until none is left.
+
+Workers know nothing of one another. A task is held by a lease that expires, so that any worker
+may be killed at any time; its result appears whole, and the first one stays.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from contextlib import suppress
+from typing import Any, Callable, Dict, List, Optional, Set
+
+from ..errors import ResDualError
+from . import costs, data, evaluating, training
+from .attempt import Attempt, LostLease
+from .attempts import attempts, next_run_folder, note_attempt
+from .leases import Leases
+from .outcomes import Ending
+from .plan import Plan
+from .provenance import now, record_of
+from .spec import Spec
+from .tasks import StudyFolder, Task
+from .todo import is_ready, make_plan, wanted
+
+LEASE = 60.0
+"""Seconds after which a worker on another host that gave no sign is taken for dead."""
+ACTIONS: Dict[str, Callable[[Attempt], Any]] = {
+    "prepare": data.prepare,
+    "subset": data.subset,
+    "calibrate": training.calibrate,
+    "train": training.train,
+    "evaluate": evaluating.evaluate,
+    "measure": costs.measure,
+}
+Say = Callable[[str], None]
+
+
+class Worker:
+    """One process that works on a study, alone or beside others.
+
+    Args:
+        kinds: the kinds of tasks to take, if not all.
+    """
+
+    def __init__(
+        self, spec: Spec, study: StudyFolder, say: Say = print, kinds: Optional[Set[str]] = None,
+        lease: float = LEASE,
+    ) -> None:  # fmt: skip
+        self.spec, self.study, self.say, self.kinds = spec, study, say, kinds
+        self.leases = Leases(lease)
+
+    def work(self, poll: float = 2.0) -> Plan:
+        """Work until nothing is left; returns the plan at the end.
+
+        Raises:
+            ResDualError: something that a user has to put right; what is done stays.
+        """
+        waiting = False
+        while True:
+            records = self.study.records()
+            plan = make_plan(self.spec, records)
+            todo = self.chosen(wanted(plan, self.study, records), plan)
+            if not todo:
+                return plan
+            taken = next((task for task in todo if self.try_to_do(task, plan)), None)
+            if taken is None:
+                if not waiting:
+                    self.say(
+                        f"waiting for other workers, who hold {len(todo)} tasks or what they need"
+                    )
+                time.sleep(poll)
+            waiting = taken is None
+
+    def chosen(self, left: List[Task], plan: Plan) -> List[Task]:
+        """The tasks to take; costs come last, when no worker has anything else to do."""
+        if self.kinds is not None:
+            return [task for task in left if task.kind in self.kinds]
+        others = [task for task in left if task.kind != "measure"]
+        return others if others or plan.open else left
+
+    def try_to_do(self, task: Task, plan: Plan) -> bool:
+        """Do the task, if all that it needs is there and nobody holds it."""
+        if not is_ready(task, plan, self.study):
+            return False
+        folder = self.study.folder(task.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        lease = self.leases.acquire(folder / "lease")
+        if lease is None:
+            return False
+        try:
+            # Since the plan was made another worker may have done it, and cleared its output away.
+            records = self.study.records()
+            plan = make_plan(self.spec, records)
+            if task.name not in {one.name for one in wanted(plan, self.study, records)}:
+                return True
+            self.do(task, lambda: lease.compromise is not None)
+        finally:
+            with suppress(OSError):
+                lease.release()
+        return True
+
+    def do(self, task: Task, is_lost: Callable[[], bool]) -> None:
+        """One attempt at a task; its result is kept unless it failed for reasons from outside."""
+        folder = self.study.begin(task)
+        run = next_run_folder(folder, socket.gethostname())
+        run.mkdir(exist_ok=True)
+        own = {"id": secrets.token_hex(4)}
+        started = {"host": socket.gethostname(), "pid": os.getpid(), "began": now()}
+        note_attempt(folder, {**own, **started, "folder": run.name})
+        attempt = Attempt(task, self.spec, self.study, run, is_lost)
+        self.say(
+            f"{task.name} {task.label}"
+            + (f" (attempt {attempt.number})" if attempt.number > 1 else "")
+        )
+        seconds = time.monotonic()
+        ending, found = Ending("stopped"), {}
+        try:
+            ending, found = ACTIONS[task.kind](attempt)
+        except LostLease as error:
+            ending = Ending("killed", str(error))
+        finally:
+            taken = round(time.monotonic() - seconds, 1)
+            ended = {"ended": now(), "outcome": ending.outcome, "seconds": taken}
+            note_attempt(folder, {**own, **ended})
+        self.finish(task, ending, found, attempt)
+
+    def finish(self, task: Task, ending: Ending, found: Dict[str, Any], attempt: Attempt) -> None:
+        """Keep what came of an attempt, or say why not."""
+        folder = self.study.folder(task.name)
+        if ending.outcome == "disk full":
+            raise ResDualError(
+                f"the disk of {self.study.path} is full; make room and run again, nothing is lost "
+                f"but the work since the last checkpoint ({ending.detail[-200:]})"
+            )
+        tried = attempts(folder)
+        killed = sum(one.get("outcome") in (None, "killed") for one in tried)
+        if ending.outcome == "killed" and killed <= self.spec.limits.retries:
+            self.say(f"  {ending.detail}; it will be tried again")
+            return
+        if ending.outcome == "completed":
+            (folder / "finished").touch()
+        elif task.kind in ("prepare", "subset", "calibrate") and ending.outcome == "crashed":
+            raise ResDualError(
+                f"{task.label} failed, so no run can succeed: {ending.detail}; see {attempt.log}"
+            )
+        self.study.write(record_of(task, ending, found, tried))
+        if ending.outcome != "completed":
+            self.say(f"  {ending.outcome}: {ending.detail}")
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove weights that no task will read."""
+        records = self.study.records()
+        plan = make_plan(self.spec, records)
+        needed = {
+            need for task in wanted(plan, self.study, records) for need in task.needs.values()
+        }
+        for run in plan.runs if plan.waits_for_stage or self.spec.keep_checkpoints else []:
+            if run.role == "judging":
+                needed |= set(run.train)
+        for task in plan.tasks.values():
+            if task.kind == "train" and task.name not in needed:
+                self.study.discard_output(task.name)

@@ -1,0 +1,137 @@
+"""Protects classification: every way in which a run can end is provoked and named."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from resdual_fairseq.study import outcomes
+from resdual_fairseq.study.processes import Exit, run_child
+
+TRAIN = '2026-01-01 00:00:00 | INFO | train_inner | {{"nll_loss": "{}", "num_updates": "{}"}}\n'
+VALID = (
+    '2026-01-01 00:00:00 | INFO | valid | {{"valid_nll_loss": "{}", "valid_num_updates": "{}"}}\n'
+)
+
+
+def run(log: Path, program: str, **limits: Any) -> Exit:
+    return run_child([sys.executable, "-c", program], log, dict(os.environ), **limits)
+
+
+def test_a_child_that_ends_by_itself(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "print('done')")
+    assert (end.status, end.stopped) == (0, None)
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert outcomes.ending(end, tmp_path / "log").outcome == "completed"
+
+
+def test_out_of_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    end = run(tmp_path / "log", "import time; time.sleep(60)", seconds=0.5)
+    assert time.monotonic() - began < 10
+    told = outcomes.ending(end, tmp_path / "log", "0.5 seconds")
+    assert told == ("out of time", "stopped at the limit of 0.5 seconds")
+
+
+def test_out_of_memory_by_the_limit(tmp_path: Path) -> None:
+    program = "import time; x = bytearray(300 << 20); time.sleep(60)"
+    end = run(tmp_path / "log", program, memory=200 << 20)
+    assert end.peak > 200 << 20
+    assert outcomes.ending(end, tmp_path / "log", "0.2 GiB").outcome == "out of memory"
+
+
+def test_out_of_memory_by_torchs_own_word(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "import torch; torch.empty(1 << 50)")
+    assert outcomes.ending(end, tmp_path / "log").outcome == "out of memory"
+
+
+def test_killed_from_outside(tmp_path: Path) -> None:
+    def kill() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for child in psutil.Process().children():
+                if "sleep(61)" in " ".join(child.cmdline()):
+                    child.send_signal(signal.SIGKILL)
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    end = run(tmp_path / "log", "import time; time.sleep(61)")
+    thread.join()
+    told = outcomes.ending(end, tmp_path / "log")
+    assert told == ("killed", "ended by signal 9 from outside")
+
+
+def test_a_lost_lease_ends_the_child(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "import time; time.sleep(60)", is_lost=lambda: True)
+    assert outcomes.ending(end, tmp_path / "log").outcome == "killed"
+
+
+def test_a_crash_ends_in_the_last_lines_of_its_log(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "print('before'); raise RuntimeError('the reason')")
+    told = outcomes.ending(end, tmp_path / "log")
+    assert told.outcome == "crashed" and "RuntimeError: the reason" in told.detail
+
+
+def test_overflow_names_the_last_good_update(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(TRAIN.format(3.5, 50) + TRAIN.format(3.25, 100))
+    end = run(log, "raise FloatingPointError('gradients are Nan/Inf')")
+    told = outcomes.ending(end, log)
+    assert told.outcome == "overflow"
+    assert "after update 100, where it was 3.25" in told.detail
+
+
+def test_a_full_disk_is_nobodys_failure(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "raise OSError(28, 'No space left on device')")
+    assert outcomes.ending(end, tmp_path / "log").outcome == "disk full"
+
+
+@pytest.mark.parametrize("loss", ["12.5", "nan", "inf"])
+def test_a_loss_above_the_untrained_one_is_divergence(tmp_path: Path, loss: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(VALID.format(3.0, 50) + VALID.format(loss, 100))
+    told = outcomes.divergence(outcomes.losses(log), 12.0)
+    assert told is not None and told.outcome == "diverged"
+    assert "at update 100, above 12.00" in told.detail
+    log.write_text(VALID.format(loss, 50) + VALID.format(3.0, 100))
+    assert outcomes.divergence(outcomes.losses(log), 12.0) is None
+
+
+def test_losses_of_a_run_that_went_on_are_those_of_the_last_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    first = TRAIN.format(5, 50) + TRAIN.format(4, 100) + VALID.format(4.5, 100)
+    second = TRAIN.format(3.9, 100) + TRAIN.format(3, 150) + VALID.format(3.5, 150)
+    log.write_text(first + "| train_inner | {cut\n" + second)
+    found = outcomes.losses(log)
+    assert found.train == [(50, 5.0), (100, 3.9), (150, 3.0)]
+    assert found.valid == [(100, 4.5), (150, 3.5)]
+
+
+def test_children_die_with_their_worker(tmp_path: Path) -> None:
+    """Also the child's own children cannot go on in its folder: they hold no lease."""
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from resdual_fairseq.study.processes import run_child
+command = [sys.executable, "-c", "import time; time.sleep(62)"]
+run_child(command, Path({str(tmp_path / "log")!r}), dict(os.environ))
+"""
+    worker = psutil.Popen([sys.executable, "-c", program])
+    deadline = time.monotonic() + 60
+    children: list = []
+    while not children and time.monotonic() < deadline:
+        children = [one for one in worker.children() if "sleep(62)" in " ".join(one.cmdline())]
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive

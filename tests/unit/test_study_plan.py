@@ -1,0 +1,325 @@
+"""Protects the plan: equal trials for all arms, names of tasks, budgets, shares of the data."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import pytest
+from fairseq.data import indexed_dataset
+from helpers import studies
+from helpers.commands import preprocess, write_reversals
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import data, estimates, records, search
+from resdual_fairseq.study.findings import collect
+from resdual_fairseq.study.plan import Plan
+from resdual_fairseq.study.spec import Range, Search, Spec
+from resdual_fairseq.study.table import Cell
+from resdual_fairseq.study.tasks import StudyFolder, Task
+from resdual_fairseq.study.todo import make_plan
+
+CELLS = [Cell(arm, "6", 32, 1.0) for arm in ("pre", "resdual")]
+
+
+def planned(path: Path, found: Optional[Dict[str, Any]] = None) -> Tuple[Spec, StudyFolder, Plan]:
+    """The plan of a study whose calibrations are done."""
+    spec, study = studies.study_of(path)
+    for task in make_plan(spec, {}).tasks.values():
+        if task.kind == "calibrate":
+            values = {**studies.calibrate(None)[1], **(found or {})}  # type: ignore[arg-type]
+            study.write(studies.record(task, values))
+    return spec, study, make_plan(spec, study.records())
+
+
+def done(path: Path) -> Tuple[Spec, StudyFolder, Plan]:
+    studies.work(path)
+    spec, study = studies.study_of(path)
+    return spec, study, make_plan(spec, study.records())
+
+
+def test_every_arm_gets_the_same_trials_seeds_and_data(tmp_path: Path) -> None:
+    _, _, plan = done(studies.write_spec(tmp_path))
+    rows: Dict[str, List[Any]] = {"pre": [], "resdual": []}
+    for run in plan.runs:
+        tuned = run.values if run.role == "tuning" else None
+        rows[run.cell.arm].append((run.cell[1:], run.role, tuned, run.seed, run.budget))
+    assert rows["pre"] == rows["resdual"]
+    assert len(rows["pre"]) == 2 * (3 + 2 * 2)
+    judged = [run for run in plan.runs if run.role == "judging"]
+    assert {run.seed for run in judged} == {101, 102}
+    assert all(run.evaluate for run in judged)
+    assert not any(run.evaluate for run in plan.runs if run.role == "tuning")
+
+
+def test_judged_runs_have_the_values_of_the_lowest_validation_loss(tmp_path: Path) -> None:
+    _, _, plan = done(studies.write_spec(tmp_path))
+    assert {run.values["lr"] for run in plan.runs if run.role == "judging"} == {0.001}
+
+
+def test_budgets_are_branches_of_one_trunk(tmp_path: Path) -> None:
+    _, _, plan = done(studies.write_spec(tmp_path))
+    short, long = (
+        next(r for r in plan.runs if r.role == "judging" and r.budget == budget)
+        for budget in (20, 40)
+    )
+    assert long.train[0] == short.train[0]
+    assert [plan.tasks[name].inputs["updates"] for name in short.train] == [16, 20]
+    assert [plan.tasks[name].inputs["updates"] for name in long.train] == [16, 32, 40]
+    branch = plan.tasks[long.train[-1]].arguments
+    assert branch[branch.index("--lr-scheduler") + 1] == "polynomial_decay"
+    assert branch[-6:] == (
+        "--warmup-updates", "32", "--total-num-update", "40", "--max-update", "40",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "updates"),
+    [
+        ("updates", 40, 40), ("epochs", 4, 40), ("tokens", 20000, 40), ("flops", 4e10, 40),
+        ("hours", 1 / 180, 40), ("money", 0.1 / 180, 40),
+    ],
+)  # fmt: skip
+def test_budgets_in_every_unit(tmp_path: Path, unit: str, value: float, updates: int) -> None:
+    budgets = {"unit": unit, "values": [value]}
+    path = studies.write_spec(tmp_path, budgets=budgets, prices={"hour": 0.1})
+    _, _, plan = planned(path)
+    assert {run.updates for run in plan.runs} == {updates}
+
+
+def test_a_name_changes_with_all_that_decides_and_with_nothing_else() -> None:
+    base = Task("train", ("--lr", "1"), {"data": "a"}, {"parent": "p"}, "label", "arm")
+    names = {
+        base.name,
+        Task("evaluate", ("--lr", "1"), {"data": "a"}, {"parent": "p"}).name,
+        Task("train", ("--lr", "2"), {"data": "a"}, {"parent": "p"}).name,
+        Task("train", ("--lr", "1"), {"data": "b"}, {"parent": "p"}).name,
+        Task("train", ("--lr", "1"), {"data": "a"}, {"parent": "q"}).name,
+        Task("train", ("--lr", "1"), {"data": "a"}, {"data": "p"}).name,
+    }
+    assert len(names) == 6
+    assert base.name == Task("train", ("--lr", "1"), {"data": "a"}, {"parent": "p"}, "other").name
+
+
+def test_equal_numbers_are_one_run_however_they_are_written(tmp_path: Path) -> None:
+    names = []
+    for lr in ("1e-3", 0.001, "0.0010"):
+        path = studies.write_spec(tmp_path, search={"values": {"lr": [lr]}})
+        names.append(set(planned(path)[2].tasks))
+    assert names[0] == names[1] == names[2]
+
+
+def test_results_are_used_after_the_spec_was_edited_where_their_name_holds(tmp_path: Path) -> None:
+    studies.work(studies.write_spec(tmp_path))
+    before = studies.results(tmp_path / "study.yaml")
+    more = studies.write_spec(tmp_path, seeds=[101, 102, 103])
+    spec, study = studies.study_of(more)
+    plan = make_plan(spec, study.records())
+    old = [run for run in plan.runs if run.seed != 103]
+    assert all(run.last in before for run in old) and len(old) < len(plan.runs)
+    other = studies.write_spec(tmp_path, training=studies.SPEC["training"] + " --dropout 0.3")
+    spec, study = studies.study_of(other)
+    assert not set(make_plan(spec, study.records()).tasks) & set(before)
+
+
+def test_changed_data_change_every_name(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path)
+    before = set(make_plan(*with_records(path)).tasks)
+    (tmp_path / "data-bin" / "test.src-tgt.src.idx").write_text("another test set")
+    assert set(make_plan(*with_records(path)).tasks) == before
+    (tmp_path / "data-bin" / "train.src-tgt.src.idx").write_text("other text")
+    assert not set(make_plan(*with_records(path)).tasks) & before
+
+
+def with_records(path: Path) -> Tuple[Spec, Dict[str, Any]]:
+    spec, study = studies.study_of(path)
+    return spec, study.records()
+
+
+def test_an_edge_extends_the_grid_for_every_arm() -> None:
+    asked = []
+
+    def loss(cell: Cell, values: search.Values) -> float:
+        asked.append((cell.arm, values["lr"]))
+        best = 0.0005 if cell.arm == "pre" else 0.002
+        return abs(math.log(float(values["lr"]) / best))
+
+    grid = Search(values={"lr": [0.001, 0.002, 0.004]}, extend=2)
+    assert search.best(grid, CELLS, loss) == {"pre": {"lr": 0.0005}, "resdual": {"lr": 0.002}}
+    for arm in ("pre", "resdual"):
+        assert {lr for one, lr in asked if one == arm} == {0.00025, 0.0005, 0.001, 0.002, 0.004}
+
+
+def test_a_grid_does_not_grow_for_ever_nor_before_it_is_done() -> None:
+    def falling(cell: Cell, values: search.Values) -> float:
+        return -float(values["lr"])
+
+    found = search.best(Search(values={"lr": [1, 2, 4]}, extend=1), CELLS, falling)
+    assert found["pre"] == {"lr": 8}
+
+    def unknown(cell: Cell, values: search.Values) -> Optional[float]:
+        return None if values["lr"] == 2 and cell.arm == "pre" else -float(values["lr"])
+
+    assert search.best(Search(values={"lr": [1, 2, 4]}), CELLS, unknown) == {}
+
+
+@pytest.mark.parametrize("method", ["sobol", "tpe"])
+def test_drawn_points_are_alike_in_every_process_and_for_every_arm(method: str) -> None:
+    settings = Search(
+        method=method,  # type: ignore[arg-type]
+        ranges={"lr": Range(low=1e-4, high=1e-2), "dropout": Range(low=0.1, high=0.3, log=False)},
+        trials=4, generations=2,
+    )  # fmt: skip
+    runs = []
+    for _ in range(2):
+        asked: List[Tuple[str, search.Values]] = []
+
+        def loss(cell: Cell, values: search.Values) -> float:
+            asked.append((cell.arm, values))  # noqa: B023
+            return float(values["lr"])
+
+        best = search.best(settings, CELLS, loss)
+        runs.append((best, asked))
+    assert runs[0] == runs[1]
+    each = [[values for arm, values in runs[0][1] if arm == one.arm] for one in CELLS]
+    assert each[0] == each[1] and len(each[0]) == (4 if method == "sobol" else 8)
+    assert all(1e-4 <= float(values["lr"]) <= 1e-2 for values in each[0])
+
+
+def test_a_diverged_trial_counts_with_the_untrained_loss(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, depths=[2])
+
+    def train(attempt: Any) -> Any:
+        if "0.001" in attempt.task.arguments:
+            return studies.Ending("diverged", "validation loss 99.00 bits at update 32"), {}
+        return studies.train(attempt)
+
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    plan = make_plan(spec, study.records())
+    assert {run.values["lr"] for run in plan.runs if run.role == "judging"} == {0.002}
+    rows = collect(spec, study).runs
+    failed = [run for run in rows if run.outcome == "diverged"]
+    assert {run.values["lr"] for run in failed} == {0.001} and len(failed) == 2
+    assert failed[0].detail.startswith("validation loss 99")
+
+
+def test_a_model_that_cannot_run_is_a_row_of_the_report(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path)
+
+    def calibrate(attempt: Any) -> Any:
+        if "--residual" in attempt.task.arguments and "2" in attempt.task.arguments[4:]:
+            return studies.Ending("out of memory", "stopped at the limit of 1 GiB"), {}
+        return studies.calibrate(attempt)
+
+    studies.work(path, calibrate=calibrate)
+    rows = collect(*studies.study_of(path)).runs
+    failed = {(run.cell.arm, run.cell.depth) for run in rows if run.outcome == "out of memory"}
+    assert failed and all(arm == "pre" for arm, _ in failed)
+
+
+def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
+    stages = {"depth": {"seeds": 1, "stop_below": 1.0}}
+    spec, study, plan = done(studies.write_spec(tmp_path, stages=stages))
+    assert plan.stopped == "depth" and not plan.open
+    assert {run.seed for run in plan.runs if run.role == "judging"} == {101}
+    assert {run.budget for run in plan.runs if run.role == "judging"} == {40}
+    assert any("ended the study" in note for note in collect(spec, study).notes)
+    stages = {"depth": {"seeds": 1, "stop_below": -1.0}}
+    assert not done(studies.write_spec(tmp_path, stages=stages))[2].stopped
+
+
+def test_shares_of_the_data_are_nested_and_equal_for_all_arms(tmp_path: Path) -> None:
+    parts = [set(data.shares(1000, share)) for share in (0.1, 0.25, 0.5, 1.0)]
+    assert [len(one) for one in parts] == [100, 250, 500, 1000]
+    assert all(a < b for a, b in zip(parts, parts[1:]))
+    path = studies.write_spec(tmp_path, data={**studies.SPEC["data"], "fractions": [0.5, 1.0]})
+    plan = make_plan(*with_records(path))
+    assert [task.kind for task in plan.tasks.values()].count("subset") == 0
+    studies.work(path, subset=lambda attempt: made_subset(attempt))
+    plan = make_plan(*with_records(path))
+    (subset,) = [name for name, task in plan.tasks.items() if task.kind == "subset"]
+    users = [run for run in plan.runs if run.cell.fraction == 0.5]
+    assert {run.cell.arm for run in users} == {"pre", "resdual"}
+    assert all(plan.tasks[name].needs["data"] == subset for run in users for name in run.train)
+
+
+def made_subset(attempt: Any) -> Any:
+    (attempt.run / "data").mkdir()
+    return studies.Ending("completed"), {}
+
+
+@pytest.mark.slow
+def test_a_share_of_a_real_data_bin(tmp_path: Path) -> None:
+    write_reversals(tmp_path)
+    preprocess(tmp_path / "data-bin", tmp_path)
+    path = studies.write_spec(tmp_path / ".", data={**studies.SPEC["data"], "fractions": [0.2, 1]})
+    spec, study = studies.study_of(path)
+    task = Task("subset", inputs={"fraction": 0.2})
+    attempt = studies.Attempt(task, spec, study, tmp_path / "run", lambda: False)
+    attempt.run.mkdir()
+    data.subset(attempt)
+    sides = []
+    for language in ("src", "tgt"):
+        name = f"train.src-tgt.{language}"
+        whole, part = (
+            indexed_dataset.make_dataset(str(folder / name), impl="mmap")
+            for folder in (tmp_path / "data-bin", attempt.run / "data")
+        )
+        chosen = data.shares(len(whole), 0.2)
+        assert len(part) == len(chosen)
+        assert all(np.array_equal(part[i], whole[int(j)]) for i, j in enumerate(chosen))
+        sides.append(part)
+    assert [line.tolist()[:-1] for line in sides[0]] == [line.tolist()[-2::-1] for line in sides[1]]
+
+
+def test_records_travel_between_machines(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    studies.work(studies.write_spec(here))
+    study = studies.study_of(here / "study.yaml")[1]
+    count = records.export_records(study, tmp_path / "records")
+    path = studies.write_spec(there)
+    other = studies.study_of(path)[1]
+    assert records.import_records(other, tmp_path / "records") == count
+    assert records.import_records(other, tmp_path / "records") == 0
+    begun: List[str] = []
+    studies.work(path, train=lambda attempt: begun.append(attempt.task.name))
+    assert begun == [] and studies.results(path) == studies.results(here / "study.yaml")
+    assert (
+        collect(*studies.study_of(path)).runs
+        == collect(*studies.study_of(here / "study.yaml")).runs
+    )
+
+
+def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path) -> None:
+    studies.work(studies.write_spec(tmp_path, depths=[2]))
+    study = studies.study_of(tmp_path / "study.yaml")[1]
+    folder = tmp_path / "records"
+    with pytest.raises(ResDualError, match="no folder"):
+        records.import_records(study, folder)
+    folder.mkdir()
+    with pytest.raises(ResDualError, match="holds no records"):
+        records.import_records(study, folder)
+    records.export_records(study, folder)
+    damaged = sorted(folder.glob("*.json"))[-1]
+    damaged.write_text(json.dumps({**json.loads(damaged.read_text()), "outcome": "diverged"}))
+    fresh = StudyFolder(tmp_path / "fresh")
+    with pytest.raises(ResDualError, match=str(damaged)):
+        records.import_records(fresh, folder)
+    assert fresh.records() == {}
+
+
+def test_estimates_count_every_update(tmp_path: Path) -> None:
+    """Against the plan of the finished study."""
+    path = studies.write_spec(tmp_path)
+    spec, study, plan = done(path)
+    for one in estimates.estimates(spec, plan, study.records()):
+        trained: Dict[str, int] = {}
+        for run in plan.runs:
+            if (run.cell.arm, f"{run.cell.depth}+{run.cell.depth}") == (one.arm, one.depth):
+                ends = [0, *(plan.tasks[name].inputs["updates"] for name in run.train)]
+                trained.update({n: b - a for n, a, b in zip(run.train, ends, ends[1:])})
+        assert one.updates == sum(trained.values())
+        assert one.parameters == 1000

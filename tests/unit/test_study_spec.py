@@ -1,0 +1,200 @@
+"""Protects the spec: every fault is named with its line, its key and the nearest valid one."""
+
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+import yaml
+from helpers import studies
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import lock
+from resdual_fairseq.study.new import write_spec
+from resdual_fairseq.study.reading import read_spec
+from resdual_fairseq.study.spec import SET_BY_THE_STUDY
+
+GOOD = """\
+name: good
+data:
+  data_bin: data-bin
+  source_lang: src
+  target_lang: tgt
+arms:
+  pre: --arch resdual_transformer --residual pre
+  resdual: {options: "--arch resdual_transformer"}
+depths: [6, 12+3]
+widths:
+  - {width: 32, ffn: 64, heads: 2}
+training: --optimizer adam --max-tokens 1000
+budgets: {unit: updates, values: [20, 40]}
+search:
+  values: {lr: [1e-3, 2e-3, 4e-3]}
+seeds: [101, 102]
+criteria:
+  candidate: resdual
+  baseline: pre
+  depth: 6
+"""
+FAULTS = [
+    ("depths: [6, 12+3]", "depth: [6]", "line 9: there is no key depth; did you mean depths?"),
+    (
+        "  source_lang: src",
+        "  sourcelang: src",
+        "line 4: there is no key data.sourcelang; did you mean data.source_lang?",
+    ),
+    (
+        "  baseline: pre",
+        "  baselin: pre",
+        "line 19: there is no key criteria.baselin; did you mean criteria.baseline?",
+    ),
+    (
+        "name: good",
+        "name: good\nmargin: 1",
+        "line 2: there is no key margin; did you mean criteria.margin?",
+    ),
+    ("name: good", "name: good\nxyzzy: 1", "line 2: there is no key xyzzy; known are name"),
+    ("name: good", "name: good\nlimits: {hour: 3}", "did you mean limits.hours?"),
+    ("seeds: [101, 102]\n", "", "the key seeds is missing"),
+    ("  baseline: pre\n", "", "line 17: the key criteria.baseline is missing"),
+    ("heads: 2", "heads: two", "line 11: widths.0.heads: input should be a valid integer"),
+    ("width: 32", "width: 33", "line 11: widths.0: width 33 does not divide into 2 heads"),
+    ("[6, 12+3]", "[6, 0]", "line 9: depths.1: '0' is no depth"),
+    ("[6, 12+3]", "[6, 12-3]", "'12-3' is no depth; give layers such as 12, or 12+3"),
+    ("[6, 12+3]", "[6, 6]", "depths: a value stands there twice"),
+    ("[6, 12+3]", "[]", "line 9: depths"),
+    ("seeds: [101, 102]", "seeds: [101, 101]", "seeds: a value stands there twice"),
+    ("seeds: [101, 102]", "seeds: [1, 102]", "1 is a seed of tuning, too"),
+    ("seeds: [101, 102]", "seeds: []", "line 16: seeds"),
+    ("unit: updates", "unit: steps", "line 13: budgets.unit: input should be 'updates', 'epochs'"),
+    ("values: [20, 40]", "values: [20, -40]", "budgets.values.1: input should be greater than 0"),
+    ("values: [20, 40]", "values: [20, .inf]", "budgets.values.1: input should be a finite number"),
+    (
+        "--max-tokens 1000",
+        "--max-tokens 1000 --seed 3",
+        "line 12: training: --seed is set by the study itself",
+    ),
+    (
+        "--residual pre",
+        "--residual pre --encoder-layers 6",
+        "--encoder-layers is set by the study itself",
+    ),
+    ("--residual pre", "--residual 'pre", "cannot be read as options"),
+    (
+        "  candidate: resdual",
+        "  candidate: residual",
+        "there is no arm 'residual'; there are: pre, resdual",
+    ),
+    ("  candidate: resdual", "  candidate: pre", "candidate and baseline are the same arm"),
+    ("  depth: 6", "  depth: 18", "depth 18 is not among depths: 6, 12+3"),
+    ("  depth: 6", "  depth: 6\n  metric: bleau", "line 21: criteria.metric"),
+    ("  depth: 6", "  depth: 6\n  metric: perplexity", "perplexity is of language_modeling"),
+    ("  depth: 6", "  depth: 6\n  metric: comet", "comet needs the key comet"),
+    (
+        "  depth: 6",
+        "  depth: 6\n  margin: 0",
+        "line 21: criteria.margin: input should be greater than 0",
+    ),
+    ("  target_lang: tgt\n", "", "translation needs source_lang and target_lang"),
+    ("  data_bin: data-bin\n", "", "give either data_bin or text"),
+    ("  target_lang: tgt", "  target_lang: tgt\n  fractions: [0.5]", "fractions must hold 1.0"),
+    ("values: {lr: [1e-3, 2e-3, 4e-3]}", "method: sobol", "method sobol takes ranges"),
+    ("lr: [1e-3, 2e-3, 4e-3]", "lr: [1e-3, 1e-3]", "values of lr: give one or more, each once"),
+    ("lr: [1e-3, 2e-3, 4e-3]", "seed: [1, 2]", "seed cannot be searched"),
+    (
+        "values: {lr: [1e-3, 2e-3, 4e-3]}",
+        "values: {lr: [1e-3]}\n  budget: 30",
+        "30 is not among budgets.values",
+    ),
+    ("unit: updates", "unit: money", "money needs prices.hour"),
+    ("name: good", "name: good\nname: again", "line 2: name stands there twice"),
+    ("name: good", "name: [good", "mend the YAML there"),
+    ("name: good", "name: good\nstages: {depth: {seeds: 3}}", "there are only 2 seeds"),
+    ("  pre: --arch", "  a b: x\n  pre: --arch", "'a b' is no name"),
+]
+
+
+def test_the_good_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD)
+    spec = read_spec(path)
+    assert spec.depths == ["6", "12+3"]
+    assert spec.arms["pre"].options == ["--arch", "resdual_transformer", "--residual", "pre"]
+    assert spec.data.data_bin == tmp_path / "data-bin"
+    assert spec.folder == tmp_path / "study"
+
+
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_a_fault_is_named(tmp_path: Path, fault: int) -> None:
+    before, after, told = FAULTS[fault]
+    assert before in GOOD
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD.replace(before, after, 1))
+    with pytest.raises(ResDualError) as error:
+        read_spec(path)
+    assert told in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD.replace("name:", "nam:").replace("heads: 2", "heads: 0"))
+    with pytest.raises(ResDualError) as error:
+        read_spec(path)
+    assert "line 1: there is no key nam" in str(error.value)
+    assert "line 11: widths.0.heads" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"- 1\n", b"a: &x [*x]\n"])
+def test_no_spec_at_all(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "study.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ResDualError, match=str(path)):
+        read_spec(path)
+
+
+def test_every_option_that_the_study_gives_names_a_key() -> None:
+    assert "--lr-scheduler" in SET_BY_THE_STUDY and "--lr" not in SET_BY_THE_STUDY
+
+
+@pytest.mark.parametrize("kind", ["data_bin", "language_model", "text"])
+def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "new.yaml"
+    data_bin = tmp_path / "data-bin"
+    data_bin.mkdir()
+    text = None
+    if kind == "text":
+        text = (tmp_path / "a.en", tmp_path / "a.de")
+    elif kind == "data_bin":
+        (data_bin / "train.en-de.en.idx").touch()
+    else:
+        (data_bin / "train.idx").touch()
+    write_spec(path, None if text else data_bin, text, [])
+    spec = read_spec(path)
+    assert spec.task == ("language_modeling" if kind == "language_model" else "translation")
+    if kind != "language_model":
+        assert (spec.data.source_lang, spec.data.target_lang) == ("en", "de")
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith(("  ", "name", "seeds")) and line.strip().endswith(":"):
+            assert lines[number - 1].strip().startswith("#")
+    with pytest.raises(ResDualError, match="exists"):
+        write_spec(path, data_bin, None, [])
+
+
+def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path)
+    assert lock.remember(*studies.study_of(path)) == []
+    assert lock.remember(*studies.study_of(path)) == []
+    changes: Dict[str, Any] = {"seeds": [101, 102, 103], "threads": 2}
+    path = studies.write_spec(tmp_path, **changes)
+    assert lock.remember(*studies.study_of(path)) == [
+        "seeds: [101, 102], now [101, 102, 103]", "threads: 1, now 2"
+    ]  # fmt: skip
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    path = studies.write_spec(tmp_path, folder=str(other))
+    with pytest.raises(ResDualError, match="holds other things than a study"):
+        lock.remember(*studies.study_of(path))
+    assert yaml.safe_load((tmp_path / "study" / lock.NAME).read_text())["seeds"] == [101, 102, 103]

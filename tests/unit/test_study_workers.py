@@ -1,0 +1,217 @@
+"""Protects the engine: no task is done twice, none is lost, whoever is killed and whenever."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+from filelock import SoftFileLease
+from helpers import studies
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import todo
+from resdual_fairseq.study.attempt import Attempt
+from resdual_fairseq.study.attempts import attempts
+from resdual_fairseq.study.outcomes import Ending
+from resdual_fairseq.study.tasks import sealed, write_json
+
+
+def finished(path: Path, processes: List[object]) -> Dict[str, object]:
+    for process in processes:
+        process.join(30)  # type: ignore[attr-defined]
+        assert process.exitcode == 0  # type: ignore[attr-defined]
+    return studies.results(path)
+
+
+ONE_DEPTH = {"depths": [2], "search": {"values": {"lr": [0.001]}}}
+"""Keys of a study of few tasks."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, object]:
+    """The results of the whole study, by one worker that nobody disturbs."""
+    path = studies.write_spec(tmp_path_factory.mktemp("unbroken"))
+    studies.work(path)
+    return studies.results(path)
+
+
+def test_three_workers_do_every_task_once(tmp_path: Path, unbroken: Dict[str, object]) -> None:
+    path, said = studies.write_spec(tmp_path), tmp_path / "said"
+    found = finished(
+        path, [studies.start(path, said, train=studies.train_slowly) for _ in range(3)]
+    )
+    assert found == unbroken
+    begun = Counter(line.split()[0] for line in said.read_text().splitlines())
+    assert {name: begun[name] for name in found} == dict.fromkeys(found, 1)
+    study = studies.study_of(path)[1]
+    hosts = {attempts(study.folder(name))[0]["pid"] for name in found}
+    assert len(hosts) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_ten_kills_at_random_lose_nothing(
+    tmp_path: Path, unbroken: Dict[str, object], seed: int
+) -> None:
+    path, draw = studies.write_spec(tmp_path), random.Random(seed)
+    running = [studies.start(path, train=studies.train_slowly) for _ in range(2)]
+    hit = 0
+    for _ in range(10):
+        time.sleep(draw.uniform(0.02, 0.15))
+        victim = draw.randrange(2)
+        hit += running[victim].is_alive()
+        running[victim].kill()
+        running[victim].join()
+        running[victim] = studies.start(path, train=studies.train_slowly)
+    assert hit >= 8
+    assert finished(path, running) == unbroken
+    study = studies.study_of(path)[1]
+    assert sum(len(attempts(study.folder(name))) for name in unbroken) <= len(unbroken) + 10
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, budgets={"unit": "updates", "values": [2000]}, **ONE_DEPTH)
+    process = studies.start(path, train=studies.train_slowly)
+    study = studies.study_of(path)[1]
+    deadline = time.monotonic() + 30
+    while not list(study.path.glob("tasks/*/run/checkpoint_last.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    (kept,) = study.path.glob("tasks/*/run/checkpoint_last.pt")
+    before = kept.read_text()
+    seen = []
+
+    def train(attempt: Attempt) -> object:
+        own = attempt.run / "checkpoint_last.pt"
+        seen.append((attempt.number, own.read_text() if own.exists() else ""))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studies.work(path, train=train)
+    assert seen == [(2, before)]
+
+
+def test_a_failure_from_outside_is_tried_again_and_then_kept(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, limits={"retries": 2}, **ONE_DEPTH)
+    study = studies.study_of(path)[1]
+
+    def train(attempt: Attempt) -> object:
+        return Ending("killed", "ended by signal 9 from outside"), {}
+
+    studies.work(path, train=train)
+    ended = [one for one in study.records().values() if one["task"]["kind"] == "train"]
+    assert {one["outcome"] for one in ended} == {"killed"}
+    assert {len(one["attempts"]) for one in ended} == {3}
+
+
+def test_a_worker_that_lost_its_lease_stops_and_keeps_nothing(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    study = studies.study_of(path)[1]
+    lost = []
+
+    def train(attempt: Attempt) -> object:
+        (attempt.folder / "lease").unlink()
+        deadline = time.monotonic() + 10
+        while not attempt.is_lost():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        lost.append(attempt.task.name)
+        if len(lost) > 1:
+            raise KeyboardInterrupt
+        return Ending("killed", "another worker took the task over"), {}
+
+    with pytest.raises(KeyboardInterrupt):
+        studies.work(path, lease=0.5, train=train)
+    assert lost[0] == lost[1] and lost[0] not in study.records()
+
+
+def test_a_silent_worker_of_another_host_is_taken_over_in_a_copy(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    study = studies.study_of(path)[1]
+    studies.work(path)
+    name = next(n for n, one in study.records().items() if one["task"]["kind"] == "calibrate")
+    folder = study.folder(name)
+    (folder / "result.json").unlink()
+    (folder / "attempts.jsonl").write_text(
+        '{"id": "a", "host": "other", "pid": 1, "folder": "run"}\n'
+    )
+    (folder / "run" / "kept").write_text("by the other")
+    studies.work(path)
+    assert study.records()[name]["outcome"] == "completed"
+    assert (folder / "run-2" / "kept").read_text() == "by the other"
+
+
+def test_a_task_that_another_holds_is_left_alone(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    plan = todo.make_plan(spec, {})
+    held = next(iter(plan.tasks.values()))
+    study.begin(held)
+    with SoftFileLease(study.folder(held.name) / "lease", lease_duration=2.0):
+        process = studies.start(path)
+        time.sleep(1.0)
+        assert process.is_alive()
+        others = set(plan.tasks) - {held.name}
+        assert set(study.records()) == others
+    process.join(30)
+    assert held.name in study.records()
+
+
+def test_a_lease_without_a_name_is_removed_in_time(tmp_path: Path) -> None:
+    """Its writer was killed between making the file and writing into it."""
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    held = study.folder(next(iter(todo.make_plan(spec, {}).tasks)))
+    held.mkdir(parents=True)
+    (held / "lease").touch()
+    studies.work(path, lease=0.5)
+    assert held.name in study.records()
+
+
+@pytest.mark.parametrize("damage", ["cut", "edited", "moved", "format"])
+def test_damaged_results_are_named(tmp_path: Path, damage: str) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    studies.work(path)
+    study = studies.study_of(path)[1]
+    one, other = sorted(study.path.glob("tasks/*/result.json"))[:2]
+    text = one.read_text()
+    if damage == "cut":
+        one.write_text(text[: len(text) // 2])
+    elif damage == "edited":
+        one.write_text(text.replace('"completed"', '"crashed"'))
+    elif damage == "moved":
+        one.write_text(other.read_text())
+    else:
+        record = study.records()[one.parent.name]
+        record["format"] = 99
+        write_json(one, sealed(record))
+    with pytest.raises(ResDualError) as error:
+        studies.work(path)
+    sentence = str(error.value)
+    assert str(one) in sentence and "\n" not in sentence
+    assert ("format 99" in sentence) == (damage == "format")
+    one.write_text(text)
+    studies.work(path)
+
+
+def test_weights_go_once_nothing_needs_them(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    studies.work(path)
+    study = studies.study_of(path)[1]
+    assert list(study.path.glob("tasks/*/run*/*.pt")) == []
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    path = studies.write_spec(kept, keep_checkpoints=True, **ONE_DEPTH)
+    studies.work(path)
+    spec, study = studies.study_of(path)
+    plan = todo.make_plan(spec, study.records())
+    judged = {run.train[-1] for run in plan.runs if run.role == "judging"}
+    there = {one.parent.parent.name for one in kept.glob("study/tasks/*/run*/*.pt")}
+    assert judged <= there
