@@ -58,6 +58,8 @@ setup(
     package_data={
         "resdual_fairseq": ["config/*.yaml", "py.typed"],
         "resdual_fairseq.native": ["csrc/*.c", "csrc/*.h"],
+        "resdual_fairseq.study.report": ["templates/*.j2", "templates/*.css"],
+        "resdual_fairseq.study.report.texts": ["*.yaml"],
     },
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and newer; ve-fairseq is fairseq's main

@@ -88,7 +88,8 @@ def say(text: str) -> None:
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     options = parser().parse_args(arguments)
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    for chatty in ("fairseq", "matplotlib"):  # fairseq opens the root logger to everything
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         run(options)
     except KeyboardInterrupt:

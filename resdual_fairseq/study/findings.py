@@ -11,7 +11,7 @@ from . import commands, costs, evaluating
 from .attempts import run_folder
 from .plan import Plan, PlannedRun, Records, outcome
 from .spec import Spec
-from .table import Findings, Run
+from .table import Findings, Note, Run, Spent
 from .tasks import Record, StudyFolder, Task
 from .todo import make_plan
 
@@ -28,9 +28,10 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         costs=costs.costs_of(measured[-1]) if measured else [],
         untrained_loss=plan.untrained,
         environment=environment(used),
+        spent=spent(plan, records),
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
-        notes=tuple(notes(plan, used)),
+        notes=tuple(notes(plan, measured)),
     )
 
 
@@ -112,14 +113,38 @@ def environment(used: List[Record]) -> Dict[str, str]:
     }  # fmt: skip
 
 
-def notes(plan: Plan, used: List[Record]) -> List[str]:
+def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
+    """Seconds by arm; of a machine that was killed with its work, what was written down."""
+    judging = {
+        name for run in plan.runs if run.role == "judging" for name in [*run.train, run.last]
+    }
+    found: Dict[str, Spent] = {}
+    for name, task in plan.tasks.items():
+        if task.kind in ("train", "evaluate") and name in records:
+            seconds = float(records[name].get("seconds", 0.0))
+            before = found.get(task.arm, Spent())
+            part = "judging" if name in judging else "tuning"
+            after = before._replace(**{part: getattr(before, part) + seconds})
+            if records[name]["outcome"] != "completed":
+                after = after._replace(failed=after.failed + seconds)
+            found[task.arm] = after
+    return found
+
+
+def notes(plan: Plan, measured: List[Mapping[str, Any]]) -> List[Note]:
     found = []
     if plan.stopped:
-        found.append(
-            f"The criterion of stage {plan.stopped} ended the study; later stages were not run."
-        )
+        found.append(Note("stopped", {"stage": plan.stopped}))
     if plan.open:
-        found.append(f"Not all runs are known yet: {plan.open} goes on.")
+        found.append(Note("not_all_known", {"what": plan.open}))
+    for one in measured[-1:]:
+        if one["busy"]:
+            found.append(Note("busy", {"cores": f"{max(one['idle']):.1f}"}))
+        failed = {(each["arm"], each["depth"]): each["detail"] for each in one["failed"]}
+        found += [
+            Note("cost_failed", {"arm": arm, "depth": depth, "detail": detail})
+            for (arm, depth), detail in failed.items()
+        ]
     return found
 
 

@@ -29,6 +29,7 @@ def record_of(
         "detail": ending.detail,
         "found": dict(found),
         "attempts": [one.get("outcome") or "killed" for one in tried],
+        "seconds": round(sum(one.get("seconds", 0.0) for one in tried), 1),
         "host": host(),
         "versions": versions(),
         "finished": now(),

@@ -96,10 +96,10 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
     for job in jobs:
         try:
             sentence = job.result()
-        except submitit.core.utils.UncompletedJobError as error:
+        except submitit.core.utils.FailedJobError as error:
             raise ResDualError(
-                f"a worker was ended from outside; run the same command again to go on (its log: "
-                f"{job.paths.stderr})"
+                f"a worker ended before its time; its log {job.paths.stderr} says why; the same "
+                "command goes on"
             ) from error
         if sentence:
             raise ResDualError(sentence)

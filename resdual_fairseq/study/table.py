@@ -101,6 +101,25 @@ class Cost:
     energy_is_measured: bool = False
 
 
+class Spent(NamedTuple):
+    """Seconds that an arm's tasks took, all attempts together, each task once.
+
+    ``failed`` is the part of both that ended without a model.
+    """
+
+    tuning: float = 0.0
+    judging: float = 0.0
+    failed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Note:
+    """What else a reader has to know, by the key of its text and with what stands in it."""
+
+    key: Literal["stopped", "not_all_known", "busy", "cost_failed"]
+    values: Dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that a report is made of.
@@ -111,8 +130,9 @@ class Findings:
         costs: empty until measured.
         untrained_loss: bits a token of a model that knows nothing: log2 of the vocabulary.
         environment: machine and versions of the runs, as the report lists them.
+        spent: what each arm took.
         sources, references: lines of the test set, where there is plain text.
-        notes: what else a reader has to know, such as records of several machines.
+        notes: what else a reader has to know.
     """
 
     spec: Spec
@@ -120,6 +140,7 @@ class Findings:
     costs: List[Cost] = field(default_factory=list)
     untrained_loss: float = 0.0
     environment: Dict[str, str] = field(default_factory=dict)
+    spent: Dict[str, Spent] = field(default_factory=dict)
     sources: Tuple[str, ...] = ()
     references: Tuple[str, ...] = ()
-    notes: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()

@@ -132,7 +132,7 @@ class StudyFolder:
     def discard_output(self, name: str) -> None:
         (self.folder(name) / "finished").unlink(missing_ok=True)
         for path in self.folder(name).glob("run*/*.pt"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # another worker may clear the same folder
 
 
 def write_json(path: Path, value: Any) -> None:

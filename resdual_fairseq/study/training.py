@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from ..checkpoints.loading import without_weights
-from . import commands, outcomes
+from . import commands, costs, outcomes
 from .attempt import Attempt
 from .outcomes import Ending
+from .turns import Failed
 
 CHECKPOINT = "checkpoint_last.pt"
 
@@ -29,6 +30,11 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         return ending, {}
     found = outcomes.calibration(attempt.log.read_text(encoding="utf-8", errors="replace"))
     found["memory"] = end.peak
+    if attempt.spec.budgets.unit == "flops":
+        try:
+            found["flops_per_update"] = costs.flops_of(attempt, train_words(attempt, attempt.run))
+        except Failed as error:
+            return error.ending, {}
     return ending, found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from resdual_fairseq.study.spec import LOWER_IS_BETTER, Spec
 from resdual_fairseq.study.statistics import corpus_bleu
-from resdual_fairseq.study.table import Cell, Cost, Findings, Interval, Outcome, Run
+from resdual_fairseq.study.table import Cell, Cost, Findings, Interval, Outcome, Run, Spent
 
 CANDIDATE, BASELINE = "residual", "pre"
 PRECISIONS = np.array([0.65, 0.40, 0.27, 0.18])
@@ -181,4 +181,5 @@ def made_findings(
         made_costs(spec, ratios or {}) if ratios is not None else [],
         UNTRAINED,
         {"machine": "made up"},
+        {arm: Spent(7200.0, 3600.0, 0.0) for arm in spec.arms},
     )

@@ -22,7 +22,7 @@ from resdual_fairseq.study.outcomes import Ending
 from resdual_fairseq.study.spec import Spec
 from resdual_fairseq.study.table import Cell, Interval
 from resdual_fairseq.study.tasks import StudyFolder, Task
-from resdual_fairseq.study.turns import Answer, Contestant, Failed, in_turns
+from resdual_fairseq.study.turns import Answer, ArmProcess, Contestant, Failed, in_turns
 
 QUICK = Sizes(
     memory_processes=1, memory_updates=1, training_rounds=6, updates=1, rounds=6, sentences=60,
@@ -214,14 +214,19 @@ def test_two_arms_are_measured(data_bin: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_flops_are_counted_in_a_process_and_a_failure_is_told(
-    data_bin: Path, tmp_path: Path
-) -> None:
+def test_flops_of_a_command_line(data_bin: Path, tmp_path: Path) -> None:
     attempt = an_attempt(data_bin, tmp_path)
     words = train_words(attempt, Cell("resdual", "1+1", 32, 1.0))
     assert flops_of(attempt, words) > 1e7
-    with pytest.raises(Failed, match="unrecognized arguments: --no-such-option"):
-        flops_of(attempt, [*words, "--no-such-option"])
+
+
+def test_a_process_that_ends_early_says_why(data_bin: Path, tmp_path: Path) -> None:
+    unable = {"PYTHONHASHSEED": "nonsense"}  # Python does not even start
+    process = ArmProcess(an_attempt(data_bin, tmp_path), "training", {}, "unable", unable)
+    with pytest.raises(Failed, match="PYTHONHASHSEED must be") as failure:
+        process.turn(0)
+    assert failure.value.ending.outcome == "crashed"
+    process.close()
 
 
 def test_a_lost_task_ends_its_processes(data_bin: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from resdual_fairseq.study import data, estimates, records, search
 from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.plan import Plan
 from resdual_fairseq.study.spec import Range, Search, Spec
-from resdual_fairseq.study.table import Cell
+from resdual_fairseq.study.table import Cell, Note, Spent
 from resdual_fairseq.study.tasks import StudyFolder, Task
 from resdual_fairseq.study.todo import make_plan
 
@@ -225,7 +225,7 @@ def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
     assert plan.stopped == "depth" and not plan.open
     assert {run.seed for run in plan.runs if run.role == "judging"} == {101}
     assert {run.budget for run in plan.runs if run.role == "judging"} == {40}
-    assert any("ended the study" in note for note in collect(spec, study).notes)
+    assert collect(spec, study).notes == (Note("stopped", {"stage": "depth"}),)
     stages = {"depth": {"seeds": 1, "stop_below": -1.0}}
     assert not done(studies.write_spec(tmp_path, stages=stages))[2].stopped
 
@@ -291,6 +291,26 @@ def test_records_travel_between_machines(tmp_path: Path) -> None:
         collect(*studies.study_of(path)).runs
         == collect(*studies.study_of(here / "study.yaml")).runs
     )
+
+
+def test_every_task_is_paid_for_once(tmp_path: Path) -> None:
+    """Budgets share a trunk, and a task that failed or was tried again was paid for, too."""
+    path = studies.write_spec(tmp_path, **{"depths": [2], "search": {"values": {"lr": [0.001]}}})
+
+    def evaluate(attempt: Any) -> Any:
+        if attempt.number == 1:
+            return studies.Ending("killed", "from outside"), {}
+        return studies.evaluate(attempt)
+
+    studies.work(path, evaluate=evaluate)
+    spec, study = studies.study_of(path)
+    for name, one in study.records().items():
+        (study.folder(name) / "result.json").unlink()
+        study.write({**one, "seconds": 10.0 * len(one["attempts"])})
+    spent = collect(spec, study).spent
+    # Tuning: trunk and branch. Judging: two seeds, each two parts of a trunk, two branches, and two
+    # tests that were tried twice.
+    assert spent == {arm: Spent(20.0, 2 * (20.0 + 20.0 + 40.0)) for arm in ("pre", "resdual")}
 
 
 def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path) -> None:

@@ -12,17 +12,16 @@ from typing import Any, Dict, Iterator, List, Tuple
 from xml.etree import ElementTree
 
 import pytest
-from helpers.findings import BASELINE, CANDIDATE, made_findings, made_run
+from helpers.findings import BASELINE, CANDIDATE, made_findings
 
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study.report import write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
-from resdual_fairseq.study.report.spending import spent
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
 from resdual_fairseq.study.report.tuned import on_edge
 from resdual_fairseq.study.spec import Arm
-from resdual_fairseq.study.table import Cell, Findings, Interval
+from resdual_fairseq.study.table import Cell, Findings, Interval, Note
 from resdual_fairseq.study.verdict import judge
 
 RATIOS = {
@@ -229,7 +228,9 @@ def renamed(findings: Findings, name: str) -> Findings:
 
 def test_text_from_outside_is_never_markup(tmp_path: Path) -> None:
     findings = renamed(with_translations(made_findings(sentences=20), tmp_path), SCRIPT)
-    findings = replace(findings, environment={SCRIPT: SCRIPT}, notes=(SCRIPT,))
+    findings = replace(
+        findings, environment={SCRIPT: SCRIPT}, notes=(Note("not_all_known", {"what": SCRIPT}),)
+    )
     html = page(findings, tmp_path)
     assert "<script" not in html and html.count("&lt;script") > 20
     assert SCRIPT in words_of(html)
@@ -315,13 +316,6 @@ def test_best_values_on_an_edge_are_told() -> None:
     analysis = Analysis(made_findings(losses=LOSSES))
     assert on_edge(analysis, Cell(CANDIDATE, "6+6", 64, 1.0)) == []
     assert on_edge(analysis, Cell(BASELINE, "6+6", 64, 1.0)) == ["lr"]
-
-
-def test_a_trunk_that_budgets_share_is_paid_for_once() -> None:
-    cell = Cell(CANDIDATE, "6+6", 64, 1.0)
-    runs = [made_run(cell, 11, 10.0 * 2**i, seconds=100.0 * 2**i) for i in range(3)]
-    assert spent(runs, 0.2) == pytest.approx(400 + 0.2 * (100 + 200))
-    assert spent([*runs, replace(runs[0], seed=12)], 0.2) == pytest.approx(460 + 100)
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from .formats import NOTHING, share, with_bounds
 from .page import Block, Paragraph, Table
 from .texts import Texts
 
+UPDATES = 100_000
+JOULES_A_KWH = 3.6e6
+
 
 def unit(name: str) -> str:
     return costs.NAMES.get(name, "")
@@ -48,7 +51,30 @@ def table(
     for name in names:
         values = [with_bounds(c.values[name]) if name in c.values else NOTHING for c in measured]
         rows.append([label(name, say), *values, *(share(c.ratios.get(name)) for c in rivals)])
+    rows += priced(analysis, say, measured, len(rivals))
     head = [say("head_cost"), *(cost.arm for cost in measured)]
     head += [say("head_difference", arm=cost.arm, baseline=analysis.baseline) for cost in rivals]
     caption = say("table_costs", depth=depth)
     return Table(caption, head, rows, "l" + "r" * (len(head) - 1))
+
+
+def priced(
+    analysis: Analysis, say: Texts, measured: Sequence[Cost], rivals: int
+) -> List[List[str]]:
+    """What serving, and a hundred thousand updates' energy, cost by the spec's prices."""
+    prices = analysis.spec.prices
+    words = {"currency": prices.currency}
+    served = say("served_cost", sentences=f"{prices.sentences:,}", **words)
+    energy = say("energy_cost", updates=f"{UPDATES:,}", **words)
+    rows = []
+    for title, name, price in (
+        (served, "sentences_per_second", lambda rate: prices.sentences / rate / 3600 * prices.hour),
+        (energy, "energy_joules", lambda joules: joules * UPDATES / JOULES_A_KWH * prices.kwh),
+    ):
+        cells = [
+            f"{price(c.values[name].estimate):,.2f}" if name in c.values else NOTHING
+            for c in measured
+        ]
+        if any(cell not in (NOTHING, "0.00") for cell in cells):
+            rows.append([title, *cells, *[NOTHING] * rivals])
+    return rows

@@ -80,7 +80,10 @@ def environment(analysis: Analysis, say: Texts) -> List[Block]:
     head = [say("head_what"), say("head_its_value")]
     found: List[Block] = [Table(say("table_environment"), head, rows, "ll")] if rows else []
     if analysis.findings.notes:
-        found += [Paragraph(say("notes")), Items(analysis.findings.notes)]
+        found += [
+            Paragraph(say("notes")),
+            Items([say("note_" + one.key, **one.values) for one in analysis.findings.notes]),
+        ]
     return found
 
 

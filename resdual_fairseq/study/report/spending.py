@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any, DefaultDict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from ..comparisons import has_failed
 from ..spec import LOWER_IS_BETTER
-from ..table import Run
+from ..table import Spent
 from .analysis import Analysis
 from .formats import NOTHING, hours, plain, quality
 from .page import Block, Paragraph, Table
@@ -74,34 +72,16 @@ def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     return [Table(caption, head, rows, "lrllrr"), Paragraph(say("target_means"))]
 
 
-def spent(runs: Sequence[Run], cooldown: float) -> float:
-    """Seconds of these runs, with the trunk that budgets of one run share counted once.
-
-    ``Run.seconds`` is of a run as if it had been trained alone: the longest one in full, of the
-    others the branch, which is the share ``cooldown`` of each.
-    """
-    alone: DefaultDict[Any, List[float]] = defaultdict(list)
-    for run in runs:
-        alone[run.cell, run.role, tuple(run.values.items()), run.seed].append(run.seconds)
-    return sum(max(ones) + cooldown * (sum(ones) - max(ones)) for ones in alone.values())
-
-
 def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     """Hours and money of tuning, judging and failures, by arm."""
-    cooldown = analysis.spec.budgets.cooldown
-    groups = [
-        (arm, [r for r in analysis.findings.runs if r.cell.arm == arm]) for arm in analysis.arms
-    ]
-    groups.append((say("all_arms"), list(analysis.findings.runs)))
     rows = []
-    for name, runs in groups:
-        tuning, judging = ([r for r in runs if r.role == role] for role in ("tuning", "judging"))
-        failed = [run for run in runs if has_failed(run) or run.outcome == "killed"]
-        parts = [spent(ones, cooldown) for ones in (tuning, judging, failed)]
-        total = parts[0] + parts[1]
-        cells = [hours(seconds) for seconds in (*parts, total)]
-        retried = sum(bool(run.failures) for run in runs)
-        rows.append([name, *cells, money(analysis, total), str(retried)])
+    for name, took in [*analysis.findings.spent.items(), (say("all_arms"), in_all(analysis))]:
+        runs = [run for run in analysis.findings.runs if name in (run.cell.arm, say("all_arms"))]
+        total = took.tuning + took.judging
+        cells = [hours(seconds) for seconds in (*took, total)]
+        rows.append(
+            [name, *cells, money(analysis, total), str(sum(bool(r.failures) for r in runs))]
+        )
     names = (
         "arm",
         "hours_tuning",
@@ -114,6 +94,11 @@ def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     head = [say("head_" + name, currency=analysis.spec.prices.currency) for name in names]
     table = Table(say("table_spending"), head, rows, "lrrrrrr", frozenset({len(rows) - 1}))
     return [table, Paragraph(price_sentence(analysis, say))]
+
+
+def in_all(analysis: Analysis) -> Spent:
+    ones = analysis.findings.spent.values()
+    return Spent(*(sum(part) for part in zip(*ones))) if ones else Spent()
 
 
 def money(analysis: Analysis, seconds: float) -> str:
@@ -132,7 +117,8 @@ def price_sentence(analysis: Analysis, say: Texts) -> str:
 
 def spending_sentence(analysis: Analysis, say: Texts) -> str:
     """The whole study in one sentence, for the first page."""
-    seconds = spent(analysis.findings.runs, analysis.spec.budgets.cooldown)
+    took = in_all(analysis)
+    seconds = took.tuning + took.judging
     done = sum(run.outcome is not None for run in analysis.findings.runs)
     words = {"hours": hours(seconds), "done": done, "all": len(analysis.findings.runs)}
     told = say("study_spent", **words)
