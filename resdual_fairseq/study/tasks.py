@@ -91,7 +91,7 @@ def read_record(path: Path, name: str) -> Record:
 
 
 class StudyFolder:
-    """A study on the disk; ``tasks/NAME/`` has ``task.json``, ``result.json``, ``run/``, ``log``."""
+    """A study on the disk: ``tasks/NAME/`` hold ``task.json``, ``result.json`` and ``run/``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
