@@ -17,18 +17,12 @@ NATIVE = "resdual_fairseq/native/csrc"
 # torch's own OpenMP is found by this name; elsewhere the library takes one thread.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
 STUDY = [
-    "optuna==5.0.0",
-    "submitit==1.5.4",
-    "filelock>=3.30",
-    "scipy>=1.9",
-    "matplotlib>=3.6",
-    "Jinja2>=3.1",
-    "pydantic==2.14.3",
-    "PyYAML>=6",
-    "psutil>=5.9",
-    "rich==15.0.0",
-    "sacrebleu>=2.2",
-    "sacremoses>=0.1.1",
+    f'{name}; python_version >= "3.11"'
+    for name in (
+        *("optuna==5.0.0", "submitit==1.5.4", "filelock>=3.30", "pydantic==2.14.3", "rich==15.0.0"),
+        *("scipy>=1.9", "matplotlib>=3.6", "Jinja2>=3.1", "PyYAML>=6", "psutil>=5.9"),
+        *("sacrebleu>=2.2", "sacremoses>=0.1.1"),
+    )
 ]
 checksum = runpy.run_path(str(ROOT / "resdual_fairseq/native/sources.py"))["checksum"]
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / NATIVE).glob("*.h"))

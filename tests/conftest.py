@@ -1,5 +1,6 @@
 """What all tests share: one thread, instruction sets, a softmax without rounding to float32."""
 
+import sys
 from contextlib import ExitStack
 from typing import Any, Iterator, List
 
@@ -14,6 +15,8 @@ from resdual_fairseq.generation.native_steps import NativeDecodingState
 from resdual_fairseq.generation.torch_steps import TorchDecodingState
 
 torch.set_num_threads(1)
+# The study's packages are for Python 3.11 and newer.
+collect_ignore_glob = [] if sys.version_info >= (3, 11) else ["**/test_study*.py"]
 
 LONGEST_FIRST = (
     *("test_pages", "test_diagnose", "test_language_modeling", "test_recipes", "test_checkpoints"),

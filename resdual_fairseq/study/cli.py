@@ -17,6 +17,7 @@ from .new import write_spec
 from .reading import read_spec
 from .spec import Spec
 from .tasks import StudyFolder
+from .todo import make_plan
 from .worker import Worker
 
 PROGRAM = "resdual-study"
@@ -47,8 +48,9 @@ def parser() -> argparse.ArgumentParser:
     add_mode(modes, "plan", "check a spec, calibrate, list runs and estimate what they take")
     run = add_mode(modes, "run", "work on it until nothing is left; run it as often as you like")
     how = run.add_mutually_exclusive_group()
-    how.add_argument("--workers", type=int, metavar="N", help="start N workers on this machine")
-    how.add_argument("--slurm", type=int, metavar="N", help="submit N workers to Slurm")
+    how.add_argument("--workers", type=positive, metavar="N", help="start N workers here")
+    how.add_argument("--costs", action="store_true", help="measure costs now, and nothing else")
+    how.add_argument("--slurm", type=positive, metavar="N", help="submit N workers to Slurm")
     status = add_mode(modes, "status", "show what is done, at work and left")
     status.add_argument("--follow", action="store_true", help="go on showing until all is done")
     report = add_mode(modes, "report", "write the report from what is done so far")
@@ -79,6 +81,13 @@ def add_mode(modes: Any, name: str, text: str) -> argparse.ArgumentParser:
         "--folder", type=Path, metavar="DIR", help="where it works, if not as SPEC says"
     )
     return mode
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
 
 
 def say(text: str) -> None:
@@ -141,6 +150,9 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         jobs = start_on_slurm(spec, study, options.slurm)
         say("submitted: " + " ".join(job.job_id for job in jobs) + f"; {PROGRAM} status shows them")
         return
+    if options.costs:
+        Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
+        return
     if options.workers:
         watch(start_here(spec, study, options.workers), study, say)
     else:
@@ -184,7 +196,12 @@ def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
     new = records.import_records(study, options.records)
-    say(f"took up {new} new results from {options.records}")
+    known = study.records()
+    used = sum(name in known for name in make_plan(spec, known).tasks)
+    say(
+        f"took up {new} new results from {options.records}; of {len(known)} in all, {used} belong "
+        "to what this spec asks for so far"
+    )
 
 
 if __name__ == "__main__":

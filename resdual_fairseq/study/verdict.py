@@ -25,6 +25,9 @@ RATIOS: Dict[CriterionName, str] = {
     "memory": "memory_gib",
 }
 """The costs that bound each criterion, as they are called in ``table.Cost.ratios``."""
+PAIRS = 3
+"""Pairs of seeds below which quality stays open. With two, the interval holds only as far as scores
+are normally distributed, and two that happen to agree make it look certain."""
 FAILURES = 2
 """Failures more than the baseline's that decide; a single one of a few seeds may be chance."""
 
@@ -130,7 +133,7 @@ def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:
     """
     state = None
     if is_final and primary.gain is not None:
-        state = exceeds(primary.gain, margin)
+        state = exceeds(primary.gain, margin) if len(primary.pairs) >= PAIRS else None
     elif is_final:
         state = (
             True if completed(primary.candidate) >= 2 and not completed(primary.baseline) else None
@@ -234,8 +237,8 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     if lines is not None:
         wanted.append(Wanted("test_lines", ("quality",), count=lines))
     needed = seeds_needed(distance, primary.seed_sd / math.sqrt(2), bounds.level)
-    if needed > len(primary.pairs) or not wanted:
-        further = max(1, needed - len(primary.pairs))
+    if max(PAIRS, needed) > len(primary.pairs) or not wanted:
+        further = max(1, max(PAIRS, needed) - len(primary.pairs))
         wanted.append(Wanted("seeds", ("quality",), count=further))
     return wanted
 

@@ -13,7 +13,7 @@ from helpers.commands import PLUGIN, ROOT, environment
 
 from resdual_fairseq.residual import RESIDUALS
 
-DOCS = ("training", "generation", "language_models")
+DOCS = ("training", "generation", "language_models", "study")
 """Pages whose commands follow on the README's, in this order."""
 WORDS = ["open", "close", "the", "a", "light", "door", "window", "setting", "red", "on", "off"]
 
@@ -61,10 +61,11 @@ def test_the_pages_commands_run_word_for_word(tmp_path: Path) -> None:
     write_own_text(folder)
     commands = commands_of(ROOT / "README.md")
     # The extras of two pages, installed at once.
-    commands.append("pip install -c constraints.txt '.[diagnostics,export]'\n")
+    commands.append("pip install -c constraints.txt '.[diagnostics,export,study]'\n")
     for name in DOCS:
         commands += commands_of(ROOT / "docs" / f"{name}.md")
     commands.remove("bash scripts/test.sh\n")  # it runs this test
+    commands.remove("bash examples/study/smoke.sh\n")  # 20 minutes; its spec is tested by itself
     variables = environment(
         RESDUAL_DEMO_UPDATES="4", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
         RESDUAL_DEMO_DIR=str(folder / "demo"),

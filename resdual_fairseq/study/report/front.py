@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List
 
 from ..comparisons import has_failed, score
-from ..verdict import Criterion
+from ..verdict import PAIRS, Criterion
 from . import changes, front_costs, risks
 from .analysis import Analysis
 from .formats import gain, level, per_cent, plain, share
@@ -84,7 +84,7 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
     if primary.gain is None:
         failed = never_trained(analysis)
         return say("no_gain_failed" if failed else "no_gain", arms=say.listed(failed), **words)
-    return say(
+    told = say(
         "gain_sentence_one" if len(primary.pairs) == 1 else "gain_sentence",
         **words,
         n=len(primary.pairs),
@@ -93,6 +93,8 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
         level=level(analysis.spec.criteria.level),
         margin=plain(analysis.spec.criteria.margin),
     )
+    few = [say("few_pairs", least=PAIRS)] if len(primary.pairs) < PAIRS else []
+    return say.sentences([told, *few])
 
 
 def never_trained(analysis: Analysis) -> List[str]:

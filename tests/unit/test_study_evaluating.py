@@ -1,0 +1,120 @@
+"""Protects scores: sacreBLEU's own, with what a record keeps of each sentence, and COMET's."""
+
+import random
+from pathlib import Path
+from typing import Any, List
+
+import numpy as np
+import pytest
+import sacrebleu
+from helpers import studies
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import evaluating
+from resdual_fairseq.study.statistics import corpus_bleu
+from resdual_fairseq.study.tasks import Task
+
+WORDS = ["a", "man", "rides", "the", "red", "bike", "past", "two", "old", "dogs"]
+    "a",
+    "man",
+    "rides",
+    "the",
+    "red",
+    "bike",
+    "past",
+    "two",
+    "old",
+    "dogs",
+    "in",
+    "front",
+    "of",
+    "house",
+]
+
+
+def sentences(seed: int, count: int = 300) -> List[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(4, 15))) + "." for _ in range(count)]
+
+
+def changed(lines: List[str]) -> List[str]:
+    draw = random.Random(7)
+    return [" ".join(w for w in line.split() if draw.random() > 0.2) for line in lines]
+
+
+def attempt_in(folder: Path, **spec: Any) -> studies.Attempt:
+    run = folder / "run"
+    run.mkdir()
+    read, study = studies.study_of(studies.write_spec(folder, **spec))
+    return studies.Attempt(Task("evaluate"), read, study, run, lambda: False)
+
+
+def generated(hypotheses: List[str], references: List[str]) -> str:
+    order = list(range(len(hypotheses)))
+    random.Random(1).shuffle(order)
+    lines = [f"T-{n}\t{references[n]}\nD-{n}\t-0.5\t{hypotheses[n]}\n" for n in order]
+    return "".join(lines)
+
+
+def test_scores_and_signatures_are_sacrebleus() -> None:
+    references = sentences(1)
+    found = evaluating.scored(changed(references), references, "de")
+    args = (changed(references), [references])
+    assert found["scores"]["bleu"] == sacrebleu.corpus_bleu(*args).score
+    assert found["scores"]["chrf"] == sacrebleu.corpus_chrf(*args).score
+    assert found["scores"]["ter"] == sacrebleu.corpus_ter(*args).score
+    assert found["signatures"]["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
+    assert set(found["signatures"]) == set(found["scores"])
+
+
+def test_a_record_keeps_what_bleu_needs_of_every_sentence_in_a_few_kilobytes() -> None:
+    references = sentences(2, 1000)
+    found = evaluating.scored(changed(references), references, "de")
+    rows = evaluating.unpacked(found["sentences"])
+    assert rows.shape == (1000, 10)
+    assert corpus_bleu(rows.sum(axis=0)) == pytest.approx(found["scores"]["bleu"], abs=1e-9)
+    assert len(found["sentences"]) < 8000
+    assert np.array_equal(evaluating.unpacked(evaluating.packed(rows)), rows)
+
+
+def test_translations_are_put_in_the_order_of_the_text(tmp_path: Path) -> None:
+    references = sentences(3, 30)
+    attempt = attempt_in(tmp_path)
+    (attempt.run / "generate-test.txt").write_text(generated(changed(references), references))
+    found = evaluating.scores_of_translations(attempt)
+    assert found["scores"]["bleu"] == sacrebleu.corpus_bleu(changed(references), [references]).score
+    kept = (attempt.run / evaluating.HYPOTHESES).read_text().splitlines()
+    assert kept == changed(references)
+
+
+def test_a_reference_of_another_length_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("one line\n")
+    attempt = attempt_in(tmp_path, data={**studies.SPEC["data"], "reference": "other.txt"})
+    (attempt.run / "generate-test.txt").write_text(generated(["a", "b"], ["a", "b"]))
+    with pytest.raises(ResDualError, match="2 translations and the reference 1 lines"):
+        evaluating.scores_of_translations(attempt)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_comet_of_another_environment(tmp_path: Path, works: bool) -> None:
+    command = tmp_path / "comet-score"
+    body = 'echo "hypotheses.txt\tscore: 0.8125"' if works else 'echo "no such model" >&2; exit 3'
+    command.write_text(f"#!/bin/sh\n{body}\n")
+    command.chmod(0o755)
+    lines = sentences(4, 5)
+    for name in ("source", "reference"):
+        (tmp_path / name).write_text("".join(line + "\n" for line in lines))
+    data = {**studies.SPEC["data"], "source": "source", "reference": "reference"}
+    attempt = attempt_in(tmp_path, comet={"command": "comet-score", "model": "m"}, data=data)
+    (attempt.run / "generate-test.txt").write_text(generated(lines, lines))
+    if works:
+        found = evaluating.scores_of_translations(attempt)
+        assert found["scores"]["comet"] == 0.8125 and found["signatures"]["comet"] == "m"
+    else:
+        with pytest.raises(ResDualError, match="gave no score: no such model"):
+            evaluating.scores_of_translations(attempt)
+
+
+def test_perplexity_is_what_fairseq_says() -> None:
+    log = "... | Loss (base 2): 6.9658, Perplexity: 125.00\n"
+    assert evaluating.perplexity(log) == 125.0
