@@ -15,21 +15,6 @@ from resdual_fairseq.study.statistics import corpus_bleu
 from resdual_fairseq.study.tasks import Task
 
 WORDS = ["a", "man", "rides", "the", "red", "bike", "past", "two", "old", "dogs"]
-    "a",
-    "man",
-    "rides",
-    "the",
-    "red",
-    "bike",
-    "past",
-    "two",
-    "old",
-    "dogs",
-    "in",
-    "front",
-    "of",
-    "house",
-]
 
 
 def sentences(seed: int, count: int = 300) -> List[str]:
