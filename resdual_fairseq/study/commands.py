@@ -111,10 +111,23 @@ def decoding_options(spec: Spec) -> List[str]:
         given = [] if spec.task == "language_modeling" else ["--beam", "5"]
     sized = any(word.split("=")[0] in ("--max-tokens", "--batch-size") for word in given)
     batches = [] if sized else ["--max-tokens", "4000"]
+    if spec.task == "language_modeling":
+        # fairseq-eval-lm would cut the text into 1,024 tokens, and leave out what does not fit.
+        given = [*cut_options(spec.training), *given]
     words = (
         [] if spec.data.text is None else ["--post-process", "subword_nmt", "--tokenizer", "moses"]
     )
     return [*task_options(spec), "--gen-subset", "test", *words, *given, *batches, *EXACT[:2]]
+
+
+def cut_options(words: Sequence[str]) -> List[str]:
+    """How a text is cut into samples: those of the options that say so."""
+    names = ("--tokens-per-sample", "--sample-break-mode")
+    return [
+        word
+        for place, word in enumerate(words)
+        if word.split("=")[0] in names or words[place - 1] in names
+    ]
 
 
 def user_dir(spec: Spec, arm: str) -> Path:

@@ -35,7 +35,12 @@ def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     if ending.outcome != "completed":
         return ending, {}
     if not translates:
-        return ending, {"scores": {"perplexity": perplexity(outcomes.tail(attempt.log))}}
+        text = outcomes.tail(attempt.log)
+        if "Evaluated 0 tokens" in text:
+            return Ending(
+                "crashed", f"fairseq-eval-lm left out the whole test set: {text[-400:]}"
+            ), {}
+        return ending, {"scores": {"perplexity": perplexity(text)}}
     return ending, {**scores_of_translations(attempt), "seconds": attempt.seconds()}
 
 

@@ -11,6 +11,7 @@ from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import evaluating
+from resdual_fairseq.study.commands import cut_options
 from resdual_fairseq.study.statistics import corpus_bleu
 from resdual_fairseq.study.tasks import Task
 
@@ -103,3 +104,17 @@ def test_comet_of_another_environment(tmp_path: Path, works: bool) -> None:
 def test_perplexity_is_what_fairseq_says() -> None:
     log = "... | Loss (base 2): 6.9658, Perplexity: 125.00\n"
     assert evaluating.perplexity(log) == 125.0
+
+
+def test_a_language_models_test_is_cut_as_its_training() -> None:
+    words = [
+        "--dropout",
+        "0",
+        "--tokens-per-sample",
+        "32",
+        "--sample-break-mode=eos",
+        "--max-tokens",
+        "400",
+    ]
+    assert cut_options(words) == ["--tokens-per-sample", "32", "--sample-break-mode=eos"]
+    assert cut_options(["--dropout", "0"]) == []
