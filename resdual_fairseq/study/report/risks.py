@@ -25,6 +25,7 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
         *seeds(analysis, say),
         *killed(analysis, say),
         *unmeasured(analysis, say),
+        *doubtful_costs(analysis, say),
     ]
     return found or [say("no_risks")]
 
@@ -96,3 +97,9 @@ def unmeasured(analysis: Analysis, say: Texts) -> List[str]:
     if len(analysis.spec.search.seeds) == 1 and analysis.tuning:
         found.append(say("risk_tuning_seed"))
     return found
+
+
+def doubtful_costs(analysis: Analysis, say: Texts) -> List[str]:
+    """Costs that were measured beside other work, or not of every arm."""
+    notes = [one for one in analysis.findings.notes if one.key in ("busy", "cost_failed")]
+    return [say("note_" + one.key, **one.values) for one in notes]
