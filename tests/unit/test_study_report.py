@@ -134,7 +134,7 @@ def test_failing_arms_are_results(failing: Tuple[Findings, Path]) -> None:
     assert "3/3" in (folder / "report.depth.svg").read_text(encoding="utf-8")
     assert "ended from outside 2" in told
     told = words_of((folder / "report.ja.html").read_text(encoding="utf-8"))
-    assert "学習不可：3 件すべて失敗（発散 3）" in told
+    assert "学習できず：3 件すべて失敗（発散 3）" in told
 
 
 def test_a_baseline_that_never_trains_is_named(tmp_path: Path) -> None:
