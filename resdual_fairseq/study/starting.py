@@ -30,6 +30,7 @@ def work_on(spec: Spec, gpu: Optional[int] = None) -> str:
             spec, StudyFolder(Path(str(spec.folder))), lambda text: print(text, flush=True)
         ).work()
     except ResDualError as error:
+        print(f"error: {error}", flush=True)  # nobody reads the result of a job of Slurm's
         return str(error)
     return ""
 
