@@ -17,7 +17,7 @@ from .new import write_spec
 from .reading import read_spec
 from .spec import Spec
 from .tasks import StudyFolder
-from .todo import make_plan
+from .todo import make_plan, records_of
 from .worker import Worker
 
 PROGRAM = "resdual-study"
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     taken.add_argument(
         "records", type=Path, metavar="DIR", help="what export --records wrote there"
     )
+    taken.add_argument("--costs", action="store_true", help="the costs measured there, too")
     return main
 
 
@@ -195,8 +196,8 @@ def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    new = records.import_records(study, options.records)
-    known = study.records()
+    new = records.import_records(study, options.records, options.costs)
+    known = records_of(spec, study)
     used = sum(name in known for name in make_plan(spec, known).tasks)
     say(
         f"took up {new} new results from {options.records}; of {len(known)} in all, {used} belong "

@@ -55,6 +55,7 @@ def input_checksums(spec: Spec) -> Inputs:
             f"data.data_bin: there is no folder {data_bin}; make it, or name another"
         )
     check_splits(spec, data_bin)
+    check_subwords(spec, data_bin)
     files = sorted(data_files(data_bin))
     test = [path for path in files if path.name.startswith("test.")]
     training = [path for path in files if path not in test]
@@ -82,6 +83,29 @@ def check_splits(spec: Spec, data_bin: Path) -> None:
                 )
 
 
+def check_subwords(spec: Spec, data_bin: Path) -> None:
+    """Raise ResDualError where pieces of words would be scored in place of words."""
+    dictionary = data_bin / f"dict.{spec.data.target_lang}.txt"
+    options = " ".join(spec.decoding.options or [])
+    joined = any(name in options for name in ("--post-process", "--remove-bpe", "--bpe"))
+    kind = "" if spec.task != "translation" or joined else subwords_of(dictionary)
+    if kind:
+        raise ResDualError(
+            f"data.data_bin: {dictionary} has subwords, and decoding.options do not join them, so "
+            f"that pieces of words would be scored; add --post-process {kind}"
+        )
+
+
+def subwords_of(dictionary: Path) -> str:
+    """What fairseq calls the subwords of a dictionary; empty where there are none."""
+    if not dictionary.is_file():
+        return ""
+    words = [line.rsplit(" ", 1)[0] for line in dictionary.read_text("utf-8").splitlines()]
+    if any(word.endswith("@@") for word in words):
+        return "subword_nmt"
+    return "sentencepiece" if any(word.startswith("\u2581") for word in words) else ""
+
+
 def names_of(spec: Spec, split: str) -> Tuple[str, ...]:
     """The files of a split, without their endings."""
     if spec.task == "language_modeling":
@@ -90,15 +114,32 @@ def names_of(spec: Spec, split: str) -> Tuple[str, ...]:
     return tuple(f"{split}.{pair}.{x}" for x in (spec.data.source_lang, spec.data.target_lang))
 
 
+KEYS = {
+    "--test-lines": "data.test_lines",
+    "--valid-lines": "data.valid_lines",
+    "--text": "data.text",
+    "--languages": "data.source_lang and target_lang",
+    "--vocabulary": "data.vocabulary",
+    ", with --force": "",
+}
+"""Options of the quickstart's preparation, by what the spec calls them."""
+
+
 def prepare(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     """From two files of text to a data-bin, by the quickstart's preparation."""
     data = attempt.spec.data
     assert data.text is not None
     languages = (str(data.source_lang), str(data.target_lang))
-    prepare_text(
-        attempt.run / "data", languages, data.text, vocabulary=data.vocabulary,
-        test_lines=data.test_lines, valid_lines=data.valid_lines, seed=ORDER,
-    )  # fmt: skip
+    try:
+        prepare_text(
+            attempt.run / "data", languages, data.text, vocabulary=data.vocabulary,
+            test_lines=data.test_lines, valid_lines=data.valid_lines, seed=ORDER,
+        )  # fmt: skip
+    except ResDualError as error:
+        sentence = str(error)
+        for option, key in KEYS.items():
+            sentence = sentence.replace(option, key)
+        raise ResDualError(sentence) from error
     return Ending("completed"), {}
 
 

@@ -13,12 +13,12 @@ from .plan import Plan, PlannedRun, Records, outcome
 from .spec import Spec
 from .table import Findings, Note, Run, Spent
 from .tasks import Record, StudyFolder, Task
-from .todo import make_plan
+from .todo import make_plan, records_of
 
 
 def collect(spec: Spec, study: StudyFolder) -> Findings:
     """What a study has found so far."""
-    records = study.records()
+    records = records_of(spec, study)
     plan = make_plan(spec, records)
     used = [records[name] for name in plan.tasks if name in records]
     measured = [one["found"] for one in used if one["task"]["kind"] == "measure" and one["found"]]
@@ -32,6 +32,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
         notes=tuple(notes(plan, measured)),
+        stopped=plan.stopped,
     )
 
 
@@ -40,6 +41,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
     train = [records[name] for name in run.train if name in records]
     found: Mapping[str, Any] = train[-1]["found"] if len(train) == len(run.train) else {}
     judged: Mapping[str, Any] = records[run.last]["found"] if run.evaluate in records else {}
+    parts = dict.fromkeys([*run.train, run.last])
     hypotheses = run_folder(study.folder(run.last)) / evaluating.HYPOTHESES
     return Run(
         cell=run.cell._replace(depth=commands.depth_name(run.cell.depth, spec.task)),
@@ -59,9 +61,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         seconds=float(found.get("seconds_in_all", 0.0)),
         failures=failures([*train, *([records[run.last]] if run.evaluate in records else [])]),
         task=run.last,
-        commands=tuple(
-            shell_commands([plan.tasks[name] for name in dict.fromkeys([*run.train, run.last])])
-        ),
+        commands=tuple(shell_commands(spec, [plan.tasks[name] for name in parts])),
     )
 
 
@@ -80,13 +80,14 @@ def failures(records: List[Record]) -> Dict[str, int]:
     return {one: count for one, count in ended.items() if one != "stopped"}
 
 
-def shell_commands(tasks: List[Task]) -> List[str]:
+def shell_commands(spec: Spec, tasks: List[Task]) -> List[str]:
     """What repeats a run in a shell; DATA stands for the data-bin."""
     found: List[str] = []
     before = ""
     for number, task in enumerate(tasks):
         folder = f"part{number + 1}"
-        plugin = ["--user-dir", "resdual_fairseq"]
+        own = spec.arms[task.arm].user_dir
+        plugin = ["--user-dir", str(own or "resdual_fairseq")]
         if task.kind == "train":
             if before:
                 found.append(f"mkdir {folder} && cp {before}/checkpoint_last.pt {folder}/")

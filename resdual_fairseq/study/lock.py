@@ -12,6 +12,8 @@ from .spec import Spec
 from .tasks import StudyFolder
 
 NAME = "spec.lock.yaml"
+OWN = {"tasks", "report", "workers"}
+"""What a study's folder may hold before the spec is kept there."""
 
 
 def remember(spec: Spec, study: StudyFolder) -> List[str]:
@@ -28,7 +30,7 @@ def remember(spec: Spec, study: StudyFolder) -> List[str]:
         changes = [f"{key}: {old}, now {new}" for key, old, new in differences(before, values)]
         if not changes:
             return []
-    elif study.path.exists() and any(one.name != "tasks" for one in study.path.iterdir()):
+    elif study.path.exists() and {one.name for one in study.path.iterdir()} - OWN:
         raise ResDualError(f"{study.path} holds other things than a study; name another folder")
     study.path.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:

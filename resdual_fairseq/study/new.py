@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ..errors import ResDualError
 from ..files import replacing
+from .data import subwords_of
 from .spec import Part, Spec
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
@@ -65,8 +66,15 @@ def write_spec(
         if not found:
             values.update(LANGUAGE_MODEL, task="language_modeling")
             values["criteria"] = {**CHOICES["criteria"], "metric": "perplexity"}
+        kind = subwords_of(data_bin / f"dict.{found[1]}.txt") if found else ""
+        if kind:
+            joined = f"--beam 5 --post-process {kind}"
+            values["decoding"] = {"options": joined}
     else:
         assert text is not None
+        for one in text:
+            if not one.is_file():
+                raise ResDualError(f"there is no file {one}; name two that are there")
         found = languages or [one.suffix[1:] for one in text]
         values["data"] = {"text": [str(one.resolve()) for one in text]}
     if found:

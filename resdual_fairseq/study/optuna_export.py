@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Dict, List, Tuple
 
 import optuna
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import ResDualError
 from .table import Findings, Run
+
+OPTUNA_ERROR = optuna.exceptions.StorageInternalError
 
 
 def export_to_optuna(findings: Findings, storage: str) -> int:
@@ -22,10 +26,11 @@ def export_to_optuna(findings: Findings, storage: str) -> int:
     groups: Dict[str, List[Run]] = {}
     for run in findings.runs:
         if run.role == "tuning" and run.outcome is not None:
-            groups.setdefault(f"{findings.spec.name}: {run.cell.arm} {run.cell.depth}", []).append(
-                run
-            )
+            cell = run.cell
+            name = f"{findings.spec.name}: {cell.arm} {cell.depth} x {cell.width}"
+            groups.setdefault(name, []).append(run)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names of metrics
     try:
         for name, runs in groups.items():
             study = optuna.create_study(storage=storage, study_name=name)
@@ -33,7 +38,12 @@ def export_to_optuna(findings: Findings, storage: str) -> int:
             study.add_trials([trial_of(run, groups[name], findings) for run in runs])
     except optuna.exceptions.DuplicatedStudyError as error:
         raise ResDualError(f"{storage} holds this study already; name a new file") from error
-    except (optuna.exceptions.StorageInternalError, ValueError, ImportError) as error:
+    except (
+        optuna.exceptions.StorageInternalError,
+        SQLAlchemyError,
+        ValueError,
+        ImportError,
+    ) as error:
         raise ResDualError(
             f"Optuna cannot write to {storage}: {error}; give sqlite:///FILE"
         ) from error

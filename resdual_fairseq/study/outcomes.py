@@ -153,8 +153,5 @@ def divergence(found: Losses, untrained: float) -> Optional[Ending]:
     updates, loss = found.valid[-1]
     if math.isfinite(loss) and loss <= untrained:
         return None
-    return Ending(
-        "diverged",
-        f"validation loss {loss:.2f} bits at update {updates}, above {untrained:.2f} of an "
-        "untrained model",
-    )
+    above = f", above the {untrained:.2f} of equal chances" if math.isfinite(untrained) else ""
+    return Ending("diverged", f"validation loss {loss:.2f} bits at update {updates}{above}")

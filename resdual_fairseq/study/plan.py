@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
+from ..errors import ResDualError
 from . import commands, search
 from .data import Inputs
 from .spec import LOWER_IS_BETTER, Spec, Value
@@ -242,6 +243,7 @@ class Planner:
             calibration = self.plan.calibrations[cell.arm, cell.depth, cell.width]
             planned = PlannedRun(cell, role, values, seed, budget, 0, [calibration], None)
             return self.plan.rows.setdefault(planned.row, planned)
+        self.check_warm_up(values, cell)
         starts = sorted({self.start(one) for one in updates.values() if one is not None})
         starts = [one for one in starts if 0 < one <= self.start(last)]
         trunk = self.trunk(cell, values, seed, starts)
@@ -268,6 +270,18 @@ class Planner:
         planned = PlannedRun(cell, role, values, seed, budget, last, [*trunk, branch], evaluated)
         return self.plan.rows.setdefault(planned.row, planned)
 
+    def check_warm_up(self, values: Dict[str, Value], cell: Cell) -> None:
+        """Raise ResDualError where a budget's rate would fall before it has risen."""
+        updates = self.updates(cell, min(self.spec.budgets.values)) or 0
+        words = [*commands.model_options(self.spec, cell), *commands.options(values)]
+        given = [one for name, one in zip(words, words[1:]) if name == "--warmup-updates"]
+        if given and int(given[-1]) > self.start(updates):
+            raise ResDualError(
+                f"a warm-up of {given[-1]} updates does not fit into the smallest budget, whose "
+                f"rate falls from update {self.start(updates)} on; give fewer --warmup-updates, or "
+                "larger budgets.values"
+            )
+
     def start(self, updates: int) -> int:
         """The update at which a budget's branch leaves the trunk."""
         return int((1 - self.spec.budgets.cooldown) * updates)
@@ -288,7 +302,8 @@ class Planner:
             for seed in self.spec.search.seeds:
                 run = self.run(cell, "tuning", values, seed, budget)
                 record = self.outcome(run)
-                if record is not None:
+                # A kill from outside says nothing of the values.
+                if record is not None and record["outcome"] != "killed":
                     found.append(
                         self.plan.untrained if failed(record) else record["found"]["valid_loss"]
                     )

@@ -14,7 +14,7 @@ from .findings import collect
 from .spec import Spec
 from .status import words
 from .tasks import StudyFolder
-from .todo import make_plan
+from .todo import make_plan, records_of
 
 GIB = 1 << 30
 HOURS_A_DAY = 24
@@ -23,7 +23,7 @@ HOURS_A_DAY = 24
 def show_plan(spec: Spec, study: StudyFolder) -> None:
     """Print it; the calibration runs have to be done."""
     console = Console(width=max(100, shutil.get_terminal_size().columns))
-    records = study.records()
+    records = records_of(spec, study)
     plan = make_plan(spec, records)
     found = estimates(spec, plan, records)
     console.print(models_table(found))
@@ -72,7 +72,7 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
     table = Table(title="runs")
     for name in ("arm", "depth", "data", "for", "values", "seeds", spec.budgets.unit, "updates"):
         table.add_column(name)
-    plan = make_plan(spec, study.records())
+    plan = make_plan(spec, records_of(spec, study))
     groups: dict = {}
     for run in plan.runs:
         key = (run.cell, run.role, words(run.values), run.budget, run.updates)

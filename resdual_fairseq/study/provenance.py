@@ -16,7 +16,11 @@ from .tasks import FORMAT, Record, Task
 
 
 def record_of(
-    task: Task, ending: Ending, found: Mapping[str, Any], tried: List[Dict[str, Any]]
+    task: Task,
+    ending: Ending,
+    found: Mapping[str, Any],
+    tried: List[Dict[str, Any]],
+    limits: Mapping[str, Any],
 ) -> Record:
     """A result as it is kept."""
     return {
@@ -30,6 +34,7 @@ def record_of(
         "found": dict(found),
         "attempts": [one.get("outcome") or "killed" for one in tried],
         "seconds": round(sum(one.get("seconds", 0.0) for one in tried), 1),
+        "limits": dict(limits),
         "host": host(),
         "versions": versions(),
         "finished": now(),

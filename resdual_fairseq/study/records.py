@@ -17,8 +17,10 @@ def export_records(study: StudyFolder, folder: Path) -> int:
     return len(records)
 
 
-def import_records(study: StudyFolder, folder: Path) -> int:
+def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
     """Take up the results of another machine; returns how many were new.
+
+    Costs are of the machine that measured them, and are taken up on demand only.
 
     All are read before one is taken, so that nothing is half done.
 
@@ -36,7 +38,11 @@ def import_records(study: StudyFolder, folder: Path) -> int:
         )
     records = [read_record(path, path.stem) for path in paths]
     known = study.records()
-    new = [record for path, record in zip(paths, records) if path.stem not in known]
+    new = [
+        record
+        for path, record in zip(paths, records)
+        if path.stem not in known and (with_costs or record["task"]["kind"] != "measure")
+    ]
     for record in new:
         study.write(record)
     return len(new)

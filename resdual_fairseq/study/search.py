@@ -85,7 +85,7 @@ def extended(values: Dict[str, List[Value]], chosen: List[Values]) -> Dict[str, 
     grown = {}
     for name, ones in values.items():
         numbers = sorted(one for one in ones if isinstance(one, (int, float)))
-        if len(numbers) < 3 or len(numbers) < len(ones) or numbers[0] <= 0:
+        if len(numbers) < 2 or len(numbers) < len(ones) or numbers[0] <= 0:
             grown[name] = ones
             continue
         best_ones = [one[name] for one in chosen]

@@ -28,8 +28,18 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(("--save-interval-updates", "--keep-interval-updates"), "save_interval"),
     **dict.fromkeys(("--finetune-from-model", "--log-file", "--patience"), "budgets"),
     **dict.fromkeys(("--path", "--results-path", "--gen-subset", "--user-dir"), "arms"),
+    **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
+    **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),
+    **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),
 }
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""
+OPTIONS_OF_THEIR_OWN = ("--lr", "--path-regex", "--save-interval", "--validate-interval")
+"""Whole names of options that others begin with."""
+ALIKE_FOR_ALL = (
+    *("--max-tokens", "--batch-size", "--update-freq", "--criterion", "--label-smoothing"),
+    *("--max-sentences", "--tokens-per-sample", "--sample-break-mode"),
+)
+"""Options that decide what a loss or an update is; they belong to training, not to an arm."""
 
 
 def words_of(text: Any) -> Any:
@@ -42,11 +52,18 @@ def words_of(text: Any) -> Any:
         raise ValueError(f"'{text}' cannot be read as options: {error}") from error
     for word in words:
         name = word.split("=")[0]
-        if name in SET_BY_THE_STUDY:
+        meant = next((one for one in SET_BY_THE_STUDY if is_meant(name, one)), None)
+        if meant is not None:
             raise ValueError(
-                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[name]})"
+                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[meant]})"
             )
     return words
+
+
+def is_meant(name: str, option: str) -> bool:
+    """Whether argparse takes the name for this option, spelt out or not."""
+    short = name.startswith("--") and len(name) > 4 and name not in OPTIONS_OF_THEIR_OWN
+    return name == option or (short and option.startswith(name))
 
 
 def depth_of(value: Any) -> Any:
@@ -61,6 +78,8 @@ Options = Annotated[List[str], BeforeValidator(words_of)]
 Depth = Annotated[str, BeforeValidator(depth_of)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Value = Union[int, float, str]
 
 
@@ -173,7 +192,7 @@ class Search(Part):
         8, description="points of each arm and depth (sobol), or a generation (tpe)"
     )
     generations: Count = Field(3, description="generations of tpe")
-    seeds: List[int] = Field(
+    seeds: List[Seed] = Field(
         [1], min_length=1, description="seeds of tuning; never those of judging"
     )
     budget: Optional[Positive] = Field(
@@ -270,11 +289,11 @@ class Criteria(Part):
     depth: Depth = Field(description="of the primary endpoint")
     margin: Positive = Field(0.5, description="the least gain in the metric that is worth a change")
     level: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="of the intervals")
-    training_cost: Optional[float] = Field(
+    training_cost: Optional[Share] = Field(
         None, description="training time at most this share above the baseline's, such as 0.05"
     )
-    latency: Optional[float] = Field(None, description="the same for one sentence's translation")
-    memory: Optional[float] = Field(None, description="the same for peak memory in training")
+    latency: Optional[Share] = Field(None, description="the same for one sentence's translation")
+    memory: Optional[Share] = Field(None, description="the same for peak memory in training")
 
 
 class Comet(Part):
@@ -296,7 +315,7 @@ class Spec(Part):
     training: Options = Field(description="options of fairseq-train that all arms share")
     budgets: Budgets
     search: Search
-    seeds: List[int] = Field(min_length=1, description="fresh seeds, on which arms are judged")
+    seeds: List[Seed] = Field(min_length=1, description="fresh seeds, on which arms are judged")
     decoding: Decoding = Decoding()
     stages: Stages = Stages()
     criteria: Criteria
@@ -366,6 +385,7 @@ def contradictions(spec: Spec) -> List[str]:
         found += [f"depths: {d}: a language model has one stack" for d in spec.depths if "+" in d]
     if criteria.metric == "comet" and spec.comet is None:
         found.append("criteria.metric: comet needs the key comet, an environment that has it")
+    found += unlike(spec)
     shared = set(spec.seeds) & set(spec.search.seeds)
     if shared:
         found.append(f"seeds: {sorted(shared)[0]} is a seed of tuning, too; judge with fresh ones")
@@ -384,3 +404,36 @@ def contradictions(spec: Spec) -> List[str]:
     if spec.budgets.unit == "money" and spec.prices.hour == 0:
         found.append("budgets.unit: money needs prices.hour")
     return found
+
+
+def unlike(spec: Spec) -> List[str]:
+    """What would make the comparison unfair, or is asked for and never measured."""
+    found = []
+    searched = ["--" + name for name in (*spec.search.values, *spec.search.ranges)]
+    for name, arm in spec.arms.items():
+        given = [word.split("=")[0] for word in arm.options]
+        for word in given:
+            if word in ALIKE_FOR_ALL:
+                found.append(f"arms.{name}: {word} has to be alike for all; move it to training")
+            if word in searched:
+                found.append(f"arms.{name}: {word} is searched; leave it out here")
+        twin = next(one for one in spec.arms if spec.arms[one] == arm)
+        if twin != name:
+            found.append(f"arms.{name} is the same as arms.{twin}")
+    widths = [size.width for size in spec.widths]
+    if len(set(widths)) < len(widths):
+        found.append("widths: two have the same width; compare other sizes in a study of their own")
+    if len({layers_of(depth) for depth in spec.depths}) < len(spec.depths):
+        found.append("depths: a value stands there twice")
+    if len(set(spec.search.seeds)) < len(spec.search.seeds):
+        found.append("search.seeds: a value stands there twice")
+    bounds = spec.criteria.model_dump(include={"training_cost", "latency", "memory"})
+    costs = [key for key, bound in bounds.items() if bound is not None]
+    if costs and not spec.measure:
+        found.append(f"criteria.{costs[0]}: measure is false, so nothing would ever decide it")
+    return found
+
+
+def layers_of(depth: str) -> str:
+    """``6`` of two stacks is 6+6; of one stack no depth has a plus."""
+    return depth if "+" in depth else f"{depth}+{depth}"

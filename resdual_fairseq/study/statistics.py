@@ -90,7 +90,7 @@ def expected_best(losses: Sequence[float]) -> List[float]:
     quasi-random sequence, never from a search that learned from earlier points.
     """
     ordered = np.sort(losses)[::-1]
-    shares = np.arange(len(ordered) + 1) / len(ordered)
+    shares = np.arange(len(ordered) + 1) / max(1, len(ordered))
     return [float(np.diff(shares**draws) @ ordered) for draws in range(1, len(ordered) + 1)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Dict, List, Mapping, Tuple
 
 from rich.console import Console, Group
@@ -17,7 +18,8 @@ from .commands import depth_name
 from .plan import Plan, Records, outcome
 from .spec import Spec
 from .tasks import StudyFolder, Task
-from .todo import make_plan, wanted
+from .todo import make_plan, records_of, wanted
+from .worker import LEASE
 
 EVERY = 5.0
 """Seconds between looks."""
@@ -39,7 +41,7 @@ def show(spec: Spec, study: StudyFolder, follow: bool, console: Console) -> None
 
 def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
     """The table with what is at work, and how many tasks are left."""
-    records = study.records()
+    records = records_of(spec, study)
     plan = make_plan(spec, records)
     left = wanted(plan, study, records)
     lines: List[Text | Table] = [runs_table(spec, plan, records)]
@@ -87,13 +89,21 @@ def words(values: Mapping[str, object]) -> str:
     )
 
 
+def is_held(lease: Path) -> bool:
+    """Whether its holder gave a sign lately; one that was killed leaves the file behind."""
+    try:
+        return time.time() - lease.stat().st_mtime < LEASE
+    except FileNotFoundError:
+        return False
+
+
 def at_work(left: List[Task], study: StudyFolder) -> List[str]:
     """A line for each task that somebody holds, with how far it has come."""
     found = []
     for task in left:
         folder = study.folder(task.name)
         tried = attempts(folder)
-        if not (folder / "lease").exists() or not tried or "ended" in tried[-1]:
+        if not is_held(folder / "lease") or not tried or "ended" in tried[-1]:
             continue
         losses = outcomes.losses(folder / "log") if task.kind == "train" else None
         progress = ""

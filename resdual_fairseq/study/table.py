@@ -133,6 +133,7 @@ class Findings:
         spent: what each arm took.
         sources, references: lines of the test set, where there is plain text.
         notes: what else a reader has to know.
+        stopped: the stage (``depth``, ``curves``) whose criterion ended the study.
     """
 
     spec: Spec
@@ -144,3 +145,4 @@ class Findings:
     sources: Tuple[str, ...] = ()
     references: Tuple[str, ...] = ()
     notes: Tuple[Note, ...] = ()
+    stopped: str = ""

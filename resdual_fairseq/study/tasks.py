@@ -119,10 +119,10 @@ class StudyFolder:
         return folder
 
     def write(self, record: Record) -> None:
-        """Keep a result; the first one of a task stays."""
-        folder = self.begin(Task(**record["task"]))
-        if not (folder / "result.json").exists():
-            write_json(folder / "result.json", sealed(record))
+        """Keep a result; the first that was completed stays."""
+        path = self.begin(Task(**record["task"])) / "result.json"
+        if not path.exists() or read_record(path, path.parent.name)["outcome"] != "completed":
+            write_json(path, sealed(record))
 
     def output(self, name: str, kind: str) -> Optional[Path]:
         """What later tasks read of this one, if it is on the disk."""

@@ -10,6 +10,19 @@ from .plan import Plan, Planner, Records, failed
 from .spec import Spec
 from .tasks import StudyFolder, Task, checksums
 
+LIMITED = ("out of memory", "out of time", "killed")
+"""Outcomes that other limits may change."""
+
+
+def records_of(spec: Spec, study: StudyFolder) -> Records:
+    """The results that count: without failures that limits caused which are others now."""
+    limits = spec.limits.model_dump()
+    return {
+        name: record
+        for name, record in study.records().items()
+        if record["outcome"] not in LIMITED or record.get("limits", limits) == limits
+    }
+
 
 def make_plan(spec: Spec, records: Records) -> Plan:
     """The plan as these results let it be known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -71,7 +72,10 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         seconds_in_all=before + attempt.seconds(),
         seconds=attempt.seconds(),
     )
-    diverged = outcomes.divergence(losses, float(attempt.task.inputs["untrained"]))
+    # On the way to a budget a run may stand where it will; at its end it has to have learned.
+    ends = "--total-num-update" in attempt.task.arguments
+    untrained = float(attempt.task.inputs["untrained"]) if ends else math.inf
+    diverged = outcomes.divergence(losses, untrained)
     for path in attempt.run.glob("*.pt"):
         if path != own:
             path.unlink()

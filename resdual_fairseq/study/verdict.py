@@ -18,7 +18,7 @@ from .statistics import POWER, seeds_needed
 from .table import Findings, Interval, Run
 
 Decision = Literal["adopt", "do not adopt", "undecided"]
-CriterionName = Literal["quality", "reliability", "training_cost", "latency", "memory"]
+CriterionName = Literal["quality", "reliability", "stage", "training_cost", "latency", "memory"]
 RATIOS: Dict[CriterionName, str] = {
     "training_cost": "step_seconds",
     "latency": "latency_p50",
@@ -41,7 +41,7 @@ class Criterion:
         state: True where it holds, False where it does not, None where that is open.
         measured: quality: the gain in the metric; costs: the ratio to the baseline; reliability:
             how many more judging runs of the candidate failed. None where nothing is measured.
-        bound: quality: the margin, from below; the others: from above.
+        bound: quality: the margin, from below; stage: the spec's own bound; the others: from above.
     """
 
     name: CriterionName
@@ -89,10 +89,11 @@ def judge(findings: Findings) -> Verdict:
     """The verdict on what has been found so far."""
     bounds = findings.spec.criteria
     primary = compare(findings, primary_place(findings))
-    missing = missing_runs(findings, primary)
+    missing = [] if findings.stopped else missing_runs(findings, primary)
     criteria = [
         quality(primary, bounds.margin, not missing),
         reliability(primary, not missing),
+        *stage(findings, primary),
         *costs(findings),
     ]
     decision = decide(criteria)
@@ -164,6 +165,15 @@ def reliability(primary: Comparison, is_final: bool) -> Criterion:
     if is_final:
         state = True if more <= 0 else False if more >= FAILURES else None
     return Criterion("reliability", state, Interval(float(more)), 0.0)
+
+
+def stage(findings: Findings, primary: Comparison) -> List[Criterion]:
+    """The criterion of a stage that called off the later ones: the candidate fell short of it."""
+    if not findings.stopped:
+        return []
+    stages = findings.spec.stages
+    bound = (stages.depth if findings.stopped == "depth" else stages.curves).stop_below
+    return [Criterion("stage", False, primary.gain, float(bound or 0.0))]
 
 
 def costs(findings: Findings) -> List[Criterion]:

@@ -23,7 +23,7 @@ from .plan import Plan
 from .provenance import now, record_of
 from .spec import Spec
 from .tasks import StudyFolder, Task
-from .todo import is_ready, make_plan, wanted
+from .todo import is_ready, make_plan, records_of, wanted
 
 LEASE = 60.0
 """Seconds after which a worker on another host that gave no sign is taken for dead."""
@@ -60,7 +60,7 @@ class Worker:
         """
         waiting = False
         while True:
-            records = self.study.records()
+            records = records_of(self.spec, self.study)
             plan = make_plan(self.spec, records)
             todo = self.chosen(wanted(plan, self.study, records), plan)
             if not todo:
@@ -92,7 +92,7 @@ class Worker:
             return False
         try:
             # Since the plan was made another worker may have done it, and cleared its output away.
-            records = self.study.records()
+            records = records_of(self.spec, self.study)
             plan = make_plan(self.spec, records)
             if task.name not in {one.name for one in wanted(plan, self.study, records)}:
                 return True
@@ -146,14 +146,14 @@ class Worker:
             raise ResDualError(
                 f"{task.label} failed, so no run can succeed: {ending.detail}; see {attempt.log}"
             )
-        self.study.write(record_of(task, ending, found, tried))
+        self.study.write(record_of(task, ending, found, tried, self.spec.limits.model_dump()))
         if ending.outcome != "completed":
             self.say(f"  {ending.outcome}: {ending.detail}")
         self.clear()
 
     def clear(self) -> None:
         """Remove weights that no task will read."""
-        records = self.study.records()
+        records = records_of(self.spec, self.study)
         plan = make_plan(self.spec, records)
         needed = {
             need for task in wanted(plan, self.study, records) for need in task.needs.values()

@@ -124,4 +124,4 @@ def named(tasks: Iterable[Task], kind: str) -> Dict[str, Task]:
 
 def record(task: Task, found: Dict[str, Any], outcome: str = "completed") -> Dict[str, Any]:
     """A made-up result."""
-    return record_of(task, Ending(outcome), found, [{"outcome": outcome}])
+    return record_of(task, Ending(outcome), found, [{"outcome": outcome}], {})

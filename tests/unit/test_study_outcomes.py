@@ -100,7 +100,7 @@ def test_a_loss_above_the_untrained_one_is_divergence(tmp_path: Path, loss: str)
     log.write_text(VALID.format(3.0, 50) + VALID.format(loss, 100))
     told = outcomes.divergence(outcomes.losses(log), 12.0)
     assert told is not None and told.outcome == "diverged"
-    assert "at update 100, above 12.00" in told.detail
+    assert "at update 100, above the 12.00" in told.detail
     log.write_text(VALID.format(loss, 50) + VALID.format(3.0, 100))
     assert outcomes.divergence(outcomes.losses(log), 12.0) is None
 

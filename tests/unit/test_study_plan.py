@@ -19,6 +19,7 @@ from resdual_fairseq.study.spec import Range, Search, Spec
 from resdual_fairseq.study.table import Cell, Note, Spent
 from resdual_fairseq.study.tasks import StudyFolder, Task
 from resdual_fairseq.study.todo import make_plan
+from resdual_fairseq.study.verdict import judge
 
 CELLS = [Cell(arm, "6", 32, 1.0) for arm in ("pre", "resdual")]
 
@@ -219,13 +220,32 @@ def test_a_model_that_cannot_run_is_a_row_of_the_report(tmp_path: Path) -> None:
     assert failed and all(arm == "pre" for arm, _ in failed)
 
 
+def test_a_warm_up_has_to_fit_into_the_smallest_budget(tmp_path: Path) -> None:
+    training = studies.SPEC["training"].replace("--warmup-updates 4", "--warmup-updates 17")
+    with pytest.raises(ResDualError, match="a warm-up of 17 updates does not fit"):
+        planned(studies.write_spec(tmp_path, training=training))
+
+
+def test_pieces_of_words_are_not_scored(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path)
+    (tmp_path / "data-bin" / "dict.tgt.txt").write_text("hou@@ 3\nse 3\n")
+    with pytest.raises(ResDualError, match="add --post-process subword_nmt"):
+        make_plan(*with_records(path))
+    path = studies.write_spec(tmp_path, decoding={"options": "--post-process subword_nmt"})
+    assert make_plan(*with_records(path)).tasks
+
+
 def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
     stages = {"depth": {"seeds": 1, "stop_below": 1.0}}
     spec, study, plan = done(studies.write_spec(tmp_path, stages=stages))
     assert plan.stopped == "depth" and not plan.open
     assert {run.seed for run in plan.runs if run.role == "judging"} == {101}
     assert {run.budget for run in plan.runs if run.role == "judging"} == {40}
-    assert collect(spec, study).notes == (Note("stopped", {"stage": "depth"}),)
+    findings = collect(spec, study)
+    assert findings.notes == (Note("stopped", {"stage": "depth"}),)
+    verdict = judge(findings)
+    assert verdict.decision == "do not adopt" and not verdict.is_interim
+    assert [one.name for one in verdict.criteria if one.state is False] == ["stage"]
     stages = {"depth": {"seeds": 1, "stop_below": -1.0}}
     assert not done(studies.write_spec(tmp_path, stages=stages))[2].stopped
 
@@ -282,8 +302,8 @@ def test_records_travel_between_machines(tmp_path: Path) -> None:
     count = records.export_records(study, tmp_path / "records")
     path = studies.write_spec(there)
     other = studies.study_of(path)[1]
-    assert records.import_records(other, tmp_path / "records") == count
-    assert records.import_records(other, tmp_path / "records") == 0
+    assert records.import_records(other, tmp_path / "records", False) == count
+    assert records.import_records(other, tmp_path / "records", False) == 0
     begun: List[str] = []
     studies.work(path, train=lambda attempt: begun.append(attempt.task.name))
     assert begun == [] and studies.results(path) == studies.results(here / "study.yaml")
@@ -318,16 +338,16 @@ def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path)
     study = studies.study_of(tmp_path / "study.yaml")[1]
     folder = tmp_path / "records"
     with pytest.raises(ResDualError, match="no folder"):
-        records.import_records(study, folder)
+        records.import_records(study, folder, False)
     folder.mkdir()
     with pytest.raises(ResDualError, match="holds no records"):
-        records.import_records(study, folder)
+        records.import_records(study, folder, False)
     records.export_records(study, folder)
     damaged = sorted(folder.glob("*.json"))[-1]
     damaged.write_text(json.dumps({**json.loads(damaged.read_text()), "outcome": "diverged"}))
     fresh = StudyFolder(tmp_path / "fresh")
     with pytest.raises(ResDualError, match=str(damaged)):
-        records.import_records(fresh, folder)
+        records.import_records(fresh, folder, False)
     assert fresh.records() == {}
 
 

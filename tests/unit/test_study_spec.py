@@ -36,6 +36,16 @@ criteria:
   depth: 6
 """
 FAULTS = [
+    ("--residual pre", "--residual pre --max-tokens 9", "--max-tokens has to be alike for all"),
+    ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
+    ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),
+    ("--max-tokens 1000", "--valid-subset test", "--valid-subset is set by the study itself"),
+    (" --residual pre", "", "arms.resdual is the same as arms.pre"),
+    ("depths: [6, 12+3]", "depths: [6, 6+6]", "depths: a value stands there twice"),
+    ("heads: 2}", "heads: 2}\n  - {width: 32, ffn: 9, heads: 2}", "two have the same width"),
+    ("  depth: 6", "  depth: 6\n  latency: -1", "criteria.latency: input should be greater"),
+    ("  depth: 6", "  depth: 6\n  latency: 0.1\nmeasure: false", "measure is false, so nothing"),
+    ("seeds: [101, 102]", "seeds: [-1, 102]", "seeds.0: input should be greater"),
     ("depths: [6, 12+3]", "depth: [6]", "line 9: there is no key depth; did you mean depths?"),
     (
         "  source_lang: src",
@@ -165,6 +175,8 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     text = None
     if kind == "text":
         text = (tmp_path / "a.en", tmp_path / "a.de")
+        for one in text:
+            one.touch()
     elif kind == "data_bin":
         (data_bin / "train.en-de.en.idx").touch()
     else:

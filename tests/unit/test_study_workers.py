@@ -164,6 +164,37 @@ def test_a_task_that_another_holds_is_left_alone(tmp_path: Path) -> None:
     assert held.name in study.records()
 
 
+def test_a_failure_that_a_limit_caused_is_done_again_under_another_limit(tmp_path: Path) -> None:
+    def train(attempt: Attempt) -> object:
+        if attempt.spec.limits.memory_gib == 1:
+            return Ending("out of memory", "stopped at the limit of 1 GiB"), {}
+        return studies.train(attempt)
+
+    path = studies.write_spec(tmp_path, limits={"memory_gib": 1}, **ONE_DEPTH)
+    studies.work(path, train=train)
+    before = studies.results(path)
+    assert "out of memory" in {outcome for outcome, _ in before.values()}
+    studies.work(path, train=train)
+    assert studies.results(path) == before
+    path = studies.write_spec(tmp_path, limits={"memory_gib": 2}, **ONE_DEPTH)
+    studies.work(path, train=train)
+    assert {outcome for outcome, _ in studies.results(path).values()} == {"completed"}
+
+
+def test_a_kill_from_outside_chooses_no_values(tmp_path: Path) -> None:
+    def train(attempt: Attempt) -> object:
+        if "0.001" in attempt.task.arguments:
+            return Ending("killed", "ended by signal 9 from outside"), {}
+        return studies.train(attempt)
+
+    path = studies.write_spec(tmp_path, limits={"retries": 0}, depths=[2])
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    plan = todo.make_plan(spec, study.records())
+    assert plan.open == "tuning"
+    assert {run.role for run in plan.runs} == {"tuning"}
+
+
 def test_a_lease_without_a_name_is_removed_in_time(tmp_path: Path) -> None:
     """Its writer was killed between making the file and writing into it."""
     path = studies.write_spec(tmp_path, **ONE_DEPTH)

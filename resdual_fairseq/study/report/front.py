@@ -116,6 +116,9 @@ def criterion_row(one: Criterion, analysis: Analysis, say: Texts) -> CriterionRo
         without = say("failed_short" if failed else "not_measured", arms=say.listed(failed))
         measured = gain(one.measured, analysis.metric) if one.measured else without
         asked = say("asked_quality", margin=plain(one.bound), **words)
+    elif one.name == "stage":
+        measured = gain(one.measured, analysis.metric) if one.measured else say("not_measured")
+        asked = say("asked_stage", bound=plain(one.bound), **words)
     elif one.name == "reliability":
         measured = failures_sentence(analysis, say)
         asked = say("asked_reliability", **words)

@@ -16,7 +16,7 @@ from .formats import plain, short
 from .places import unit_name
 from .texts import Texts
 
-WIDTH = 0.5
+WIDTH = 0.24
 """Over which the arms stand side by side, where the next tick is 1 away."""
 STRIP = 0.18
 """Share of a panel's height for the failures below the points."""

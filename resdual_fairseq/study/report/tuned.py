@@ -13,7 +13,7 @@ from .page import Block, Paragraph, Picture, Table
 from .places import budget_name, values_name
 from .texts import Texts
 
-LEAST = 3
+LEAST = 2
 """Values of an option that have an inside and edges."""
 NEAR = 0.05
 """Share of a continuous range that counts as its edge."""

@@ -1,0 +1,354 @@
+"""Protects `resdual-study`: a study from plan to report, failures, kills, full disks, bad input."""
+
+import csv
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+
+import optuna
+import psutil
+import pytest
+import torch
+import yaml
+from helpers.commands import run
+from helpers.studies import SPEC, record, study_of
+
+from resdual_fairseq.study import cli, starting, todo
+from resdual_fairseq.study.spec import Spec
+from resdual_fairseq.study.tasks import StudyFolder
+from resdual_fairseq.study.worker import Worker
+
+pytestmark = pytest.mark.slow
+PROGRAM = "resdual-study"
+SMALL: Dict[str, Any] = {
+    **SPEC,
+    "depths": [1],
+    "training": "--share-all-embeddings --dropout 0 --optimizer adam --max-tokens 1000",
+    # Without a trunk: each run is one command.
+    "budgets": {"unit": "updates", "values": [60], "cooldown": 0.999},
+    "search": {"values": {"lr": [0.002]}},
+    "seeds": [101],
+    "decoding": {"options": "--beam 1"},
+    "criteria": {"candidate": "resdual", "baseline": "pre", "depth": 1},
+    "save_interval": 15,
+    "keep_checkpoints": True,
+}
+TASKS = 8
+"""Of that study: of two arms each a calibration, a tuning run, a judging run and its test."""
+
+
+class Done(NamedTuple):
+    """A study that nothing disturbed."""
+
+    spec: Path
+    folder: Path
+    planned: str  # what `plan` printed
+    done: str  # what `run --workers 2` printed
+    records: Path  # what `export --records` wrote
+
+
+def study(*words: object) -> str:
+    output = run(PROGRAM, *words)
+    assert "Traceback" not in output
+    return output
+
+
+def refused(*words: object) -> str:
+    """The sentence that the command ends with, which is the last and only one of its kind."""
+    output = run(PROGRAM, *words, fails=True)
+    assert not any(line.startswith("Traceback") for line in output.splitlines())
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("resdual_fairseq: error: ") and output.count("fairseq: error: ") == 1
+    return last
+
+
+def write_spec(path: Path, data_bin: Path, **changes: Any) -> Path:
+    data = {"data_bin": str(data_bin), "source_lang": "src", "target_lang": "tgt"}
+    path.write_text(yaml.safe_dump({**SMALL, "data": data, **changes}))
+    return path
+
+
+def found(folder: Path) -> Dict[str, Any]:
+    """What a study's tasks found, without what differs from run to run."""
+    varies = ("seconds", "seconds_in_all", "seconds_per_update", "memory")
+    return {
+        name: (one["outcome"], {k: v for k, v in one["found"].items() if k not in varies})
+        for name, one in StudyFolder(folder).records().items()
+    }
+
+
+def copy_without(done: Done, place: Path, *labels: str) -> List[str]:
+    """Copy the finished study but for these tasks; the names of them."""
+    shutil.copytree(done.folder, place, dirs_exist_ok=True)
+    by_label = {one["task"]["label"]: n for n, one in StudyFolder(done.folder).records().items()}
+    for label in labels:
+        shutil.rmtree(place / "tasks" / by_label[label])
+    return [by_label[label] for label in labels]
+
+
+@pytest.fixture(scope="module")
+def done(reversal: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    place = tmp_path_factory.mktemp("study")
+    spec = write_spec(place / "tiny.yaml", reversal)
+    planned, told = study("plan", spec), study("run", spec, "--workers", 2)
+    study("export", spec, "--records", place / "records")
+    return Done(spec, place / "tiny", planned, told, place / "records")
+
+
+def calibrated(path: Path) -> Tuple[Spec, StudyFolder]:
+    """The study of a spec, with calibrations that are made up."""
+    spec, folder = study_of(path)
+    for task in todo.make_plan(spec, {}).tasks.values():
+        folder.write(record(task, {"updates_per_epoch": 28, "symbols": 16}))
+    return spec, folder
+
+
+def test_a_plan_lists_models_runs_and_seeds(done: Done) -> None:
+    begun = [line[13:] for line in done.planned.splitlines() if " calibrate " in line]
+    assert begun == ["calibrate pre 1+1", "calibrate resdual 1+1"]
+    for text in ("17,856", "In all 0.", "seeds 101; 60 updates", "sd over seeds"):
+        assert text in done.planned
+
+
+def test_two_workers_do_every_task_once_and_another_finds_nothing_to_do(done: Done) -> None:
+    records = StudyFolder(done.folder).records()
+    assert [one["outcome"] for one in records.values()] == ["completed"] * TASKS
+    assert [one["attempts"] for one in records.values()] == [["completed"]] * TASKS
+    said = done.done.splitlines()
+    assert said[-1].startswith("all runs are done")
+    logs = sorted((done.folder / "workers").glob("*_log.out"))
+    assert len(logs) == 2
+    printed = "\n".join([done.planned, *(log.read_text() for log in logs)])
+    begun = [line.split(" ")[0] for line in printed.splitlines()]
+    assert [begun.count(name) for name in records] == [1] * TASKS
+    ended = [f"{name} {one['task']['label']}: completed" for name, one in records.items()]
+    assert sum(line in said for line in ended) == TASKS - 2
+    before = {path: path.stat().st_mtime_ns for path in done.folder.rglob("*")}
+    again = [line for line in study("run", done.spec).splitlines() if "tensorboardX" not in line]
+    assert again == said[-1:]
+    assert {path: path.stat().st_mtime_ns for path in done.folder.rglob("*")} == before
+    shown = study("status", done.spec)
+    assert "all runs are done" in shown and shown.count("1 of 1") == 4
+
+
+def table(path: Path) -> List[Dict[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_reports_and_tables_tell_what_the_records_hold(done: Done, tmp_path: Path) -> None:
+    study("report", done.spec, "--out", tmp_path)
+    study("report", done.spec, "--out", tmp_path, "--lang", "ja")
+    study("export", done.spec, "--csv", tmp_path / "tables")
+    page, japanese = (tmp_path / name for name in ("report.html", "report.ja.html"))
+    assert '<html lang="en"' in page.read_text() and '<html lang="ja"' in japanese.read_text()
+    assert (tmp_path / "report.md").stat().st_size and (tmp_path / "report.ja.md").stat().st_size
+    rows = table(tmp_path / "runs.csv")
+    assert rows == table(tmp_path / "tables" / "runs.csv")
+    scores = {
+        one["task"]["arm"]: one["found"]["scores"]["bleu"]
+        for one in StudyFolder(done.folder).records().values()
+        if one["task"]["kind"] == "evaluate"
+    }
+    shown = {row["arm"]: float(row["bleu"]) for row in rows if row["role"] == "judging"}
+    assert shown == pytest.approx(scores, abs=0.01)
+    assert len(rows) == 4
+
+
+def test_tuning_runs_become_trials_of_optuna(done: Done, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    assert "wrote 2 trials" in study("export", done.spec, "--optuna", storage)
+    losses = {
+        one["task"]["arm"]: one["found"]["valid_loss"]
+        for one in StudyFolder(done.folder).records().values()
+        if one["task"]["kind"] == "train" and "seed 1," in one["task"]["label"]
+    }
+    for arm, loss in losses.items():
+        (trial,) = optuna.load_study(study_name=f"study: {arm} 1+1", storage=storage).trials
+        assert (trial.params, trial.value) == ({"lr": 0.002}, loss)
+    assert "holds this study already" in refused("export", done.spec, "--optuna", storage)
+
+
+def test_records_are_taken_up_by_a_fresh_folder(done: Done, tmp_path: Path) -> None:
+    here = ("--folder", tmp_path / "fresh")
+    assert f"took up {TASKS} new" in study("import", done.spec, done.records, *here)
+    assert found(tmp_path / "fresh") == found(done.folder)
+    assert "took up 0 new" in study("import", done.spec, done.records, *here)
+    assert "all runs are done" in study("status", done.spec, *here)
+    study("run", done.spec, *here)
+    assert not list(tmp_path.rglob("log"))
+
+
+def test_an_edited_spec_says_so_and_what_is_done_stays(
+    done: Done, reversal: Path, tmp_path: Path
+) -> None:
+    """What it adds runs out of time."""
+    folder = StudyFolder(tmp_path / "tiny")
+    shutil.copytree(done.folder, folder.path)
+    changes = {"search": {"values": {"lr": [0.002, 0.003]}}, "limits": {"hours": 0.0001}}
+    spec = write_spec(tmp_path / "tiny.yaml", reversal, **changes)
+    output = study("run", spec)
+    assert "search.values.lr: [0.002], now [0.002, 0.003]" in output
+    assert "limits.hours: None, now 0.0001" in output
+    before = found(done.folder)
+    assert {name: found(folder.path)[name] for name in before} == before
+    new = [one for name, one in folder.records().items() if name not in before]
+    assert sorted(one["task"]["arm"] for one in new) == ["pre", "resdual"]
+    assert {one["outcome"] for one in new} == {"out of time"}
+    assert output.count("  out of time: stopped at the limit of 0.0001 hours") == 2
+    assert study("status", spec).count("1 out of time") == 2
+
+
+def test_runs_out_of_memory_are_results(reversal: Path, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path / "tiny.yaml", reversal, limits={"memory_gib": 0.05})
+    output = study("run", spec)
+    assert output.count("  out of memory: stopped at the limit of 0.05 GiB") == 2
+    assert study("status", spec).count("out of memory") == 2
+    study("report", spec)
+    assert "out of memory" in (tmp_path / "tiny" / "report" / "report.md").read_text()
+
+
+def test_a_huge_learning_rate_diverges(reversal: Path, tmp_path: Path) -> None:
+    search = {"values": {"lr": [5.0]}}
+    spec, folder = calibrated(write_spec(tmp_path / "tiny.yaml", reversal, search=search))
+    plan = todo.make_plan(spec, folder.records())
+    task = next(task for task in plan.tasks.values() if task.kind == "train")
+    assert Worker(spec, folder).try_to_do(task, plan)
+    ended = folder.records()[task.name]
+    assert ended["outcome"] == "diverged"
+    words = r"validation loss \d+\.\d\d bits at update 60, above 4\.00 of an untrained model"
+    assert re.fullmatch(words, ended["detail"])
+
+
+context = multiprocessing.get_context("fork")
+
+
+def start(*words: object) -> Any:
+    """The command in a process of its own."""
+    process = context.Process(target=cli.main, args=([str(word) for word in words],))
+    process.start()
+    return process
+
+
+def wait_for(there: Callable[[], object], process: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not there():
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def weights(folder: Path, name: str) -> Dict[str, torch.Tensor]:
+    path = folder / "tasks" / name / "run" / "checkpoint_last.pt"
+    state: Dict[str, torch.Tensor] = torch.load(path, weights_only=False)["model"]
+    return state
+
+
+def test_a_training_whose_worker_is_killed_goes_on_to_the_same_weights(
+    done: Done, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    judged = "resdual 1+1, lr 0.002, seed 101"
+    name, _ = copy_without(
+        done, broken, f"{judged}, cool-down to update 60", f"{judged}, test at update 60"
+    )
+    process = start("run", done.spec, "--folder", broken)
+    wait_for(lambda: list(broken.glob(f"tasks/{name}/run/*.pt")), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.join()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive
+    assert name not in StudyFolder(broken).records()
+    study("run", done.spec, "--folder", broken)
+    assert found(broken) == found(done.folder)
+    assert StudyFolder(broken).records()[name]["attempts"] == ["killed", "completed"]
+    assert "Loaded checkpoint" in (broken / "tasks" / name / "log").read_text()
+    one, other = weights(broken, name), weights(done.folder, name)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory, of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() or mount is None:
+        pytest.skip("only root may mount a small tmpfs")
+    words = [mount, "-t", "tmpfs", "-o", "size=64m", "study", str(place)]
+    made = subprocess.run(words, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted here: {made.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def resize(disk: Path, free: int) -> None:
+    """Leave so many bytes free on it."""
+    used = shutil.disk_usage(disk).used
+    words = ["mount", "-o", f"remount,size={(used + free) // 1024}k", str(disk)]
+    subprocess.run(words, check=True)
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(done: Done, disk: Path) -> None:
+    (name,) = copy_without(done, disk, "pre 1+1, lr 0.002, seed 1, cool-down to update 60")
+    checkpoint = next(done.folder.glob("tasks/*/run/checkpoint_last.pt")).stat().st_size
+    resize(disk, checkpoint * 3 // 2)  # the first one fits, its copy does not
+    sentence = refused("run", done.spec, "--folder", disk)
+    assert f"the disk of {disk} is full; make room and run again" in sentence
+    assert found(disk).items() <= found(done.folder).items()
+    resize(disk, 64 << 20)
+    assert "all runs are done" in study("run", done.spec, "--folder", disk)
+    assert found(disk) == found(done.folder)
+    assert StudyFolder(disk).records()[name]["attempts"] == ["disk full", "completed"]
+
+
+def test_bad_data_and_bad_options_are_named(
+    reversal: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    spec = write_spec(tmp_path / "tiny.yaml", tmp_path / "none")
+    for mode in ("plan", "run", "status"):
+        assert f"there is no folder {tmp_path / 'none'}" in refused(mode, spec)
+    sentence = starting.work_on(study_of(spec)[0])  # as a job of Slurm's, which only its log tells
+    assert "there is no folder" in sentence and f"error: {sentence}" in capsys.readouterr().out
+    shutil.copytree(reversal, tmp_path / "part")
+    for path in (tmp_path / "part").glob("test.*"):
+        path.unlink()
+    sentence = refused("plan", write_spec(spec, tmp_path / "part"))
+    assert "has no test.src-tgt.src.idx" in sentence
+    training = f"{SMALL['training']} --no-such-option 3"
+    sentence = refused("plan", write_spec(spec, reversal, training=training))
+    assert "calibrate pre 1+1 failed" in sentence and "--no-such-option" in sentence
+    arms = {"pre": "--arch no_such_arch", "resdual": "--arch resdual_transformer"}
+    sentence = refused("run", write_spec(spec, reversal, arms=arms))
+    assert "calibrate pre 1+1 failed" in sentence and "no_such_arch" in sentence
+
+
+def test_a_cut_checkpoint_of_a_trunk_is_no_failure_of_its_branch(
+    reversal: Path, tmp_path: Path
+) -> None:
+    """The trunk is trained again."""
+    budgets = {"unit": "updates", "values": [20], "cooldown": 0.5}
+    spec, folder = calibrated(write_spec(tmp_path / "tiny.yaml", reversal, budgets=budgets))
+    plan = todo.make_plan(spec, folder.records())
+    branch = next(task for task in plan.tasks.values() if "parent" in task.needs)
+    trunk = plan.tasks[branch.needs["parent"]]
+    folder.write(record(trunk, {"valid_loss": 3.0, "seconds_in_all": 1.0, "valid": []}))
+    cut = folder.folder(trunk.name) / "run" / "checkpoint_last.pt"
+    cut.parent.mkdir()
+    torch.save({"model": {"weight": torch.ones(1000)}}, cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    (folder.folder(trunk.name) / "finished").touch()
+    assert trunk not in todo.wanted(plan, folder, folder.records())
+    said: List[str] = []
+    assert Worker(spec, folder, said.append).try_to_do(branch, plan)
+    records = folder.records()
+    assert branch.name not in records, said
+    left = todo.wanted(todo.make_plan(spec, records), folder, records)
+    assert trunk in left and branch in left
