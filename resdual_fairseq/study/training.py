@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from ..checkpoints.loading import without_weights
 from . import commands, costs, outcomes
-from .attempt import Attempt
+from .attempt import Attempt, LostLease
 from .outcomes import Ending
 from .turns import Failed
 
@@ -47,6 +47,9 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     own, target = attempt.run / CHECKPOINT, int(attempt.task.inputs["updates"])
     parent = attempt.output("parent") if "parent" in attempt.task.needs else None
     if parent is not None and not any(attempt.run.glob("checkpoint*.pt")):
+        if not without_weights(parent):
+            attempt.study.discard_output(attempt.task.needs["parent"])
+            raise LostLease(f"{parent} is cut; it is trained again")
         copy = own.with_name(own.name + ".tmp")
         shutil.copyfile(parent, copy)
         copy.replace(own)

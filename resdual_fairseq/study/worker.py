@@ -6,6 +6,7 @@ may be killed at any time; its result appears whole, and the first one stays.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -65,7 +66,12 @@ class Worker:
             todo = self.chosen(wanted(plan, self.study, records), plan)
             if not todo:
                 return plan
-            taken = next((task for task in todo if self.try_to_do(task, plan)), None)
+            try:
+                taken = next((task for task in todo if self.try_to_do(task, plan)), None)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise self.full_disk(str(error)) from error
+                raise
             if taken is None:
                 if not waiting:
                     self.say(
@@ -131,10 +137,7 @@ class Worker:
         """Keep what came of an attempt, or say why not."""
         folder = self.study.folder(task.name)
         if ending.outcome == "disk full":
-            raise ResDualError(
-                f"the disk of {self.study.path} is full; make room and run again, nothing is lost "
-                f"but the work since the last checkpoint ({ending.detail[-200:]})"
-            )
+            raise self.full_disk(ending.detail[-200:])
         tried = attempts(folder)
         killed = sum(one.get("outcome") in (None, "killed") for one in tried)
         if ending.outcome == "killed" and killed <= self.spec.limits.retries:
@@ -150,6 +153,12 @@ class Worker:
         if ending.outcome != "completed":
             self.say(f"  {ending.outcome}: {ending.detail}")
         self.clear()
+
+    def full_disk(self, detail: str) -> ResDualError:
+        return ResDualError(
+            f"the disk of {self.study.path} is full; make room and run again, nothing is lost but "
+            f"the work since the last checkpoint ({detail})"
+        )
 
     def clear(self) -> None:
         """Remove weights that no task will read."""

@@ -169,7 +169,7 @@ def test_tuning_runs_become_trials_of_optuna(done: Done, tmp_path: Path) -> None
         if one["task"]["kind"] == "train" and "seed 1," in one["task"]["label"]
     }
     for arm, loss in losses.items():
-        (trial,) = optuna.load_study(study_name=f"study: {arm} 1+1", storage=storage).trials
+        (trial,) = optuna.load_study(study_name=f"study: {arm} 1+1 x 32", storage=storage).trials
         assert (trial.params, trial.value) == ({"lr": 0.002}, loss)
     assert "holds this study already" in refused("export", done.spec, "--optuna", storage)
 
@@ -190,7 +190,8 @@ def test_an_edited_spec_says_so_and_what_is_done_stays(
     """What it adds runs out of time."""
     folder = StudyFolder(tmp_path / "tiny")
     shutil.copytree(done.folder, folder.path)
-    changes = {"search": {"values": {"lr": [0.002, 0.003]}}, "limits": {"hours": 0.0001}}
+    search = {"values": {"lr": [0.002, 0.003]}, "extend": 0}
+    changes = {"search": search, "limits": {"hours": 0.0001}}
     spec = write_spec(tmp_path / "tiny.yaml", reversal, **changes)
     output = study("run", spec)
     assert "search.values.lr: [0.002], now [0.002, 0.003]" in output
@@ -221,7 +222,7 @@ def test_a_huge_learning_rate_diverges(reversal: Path, tmp_path: Path) -> None:
     assert Worker(spec, folder).try_to_do(task, plan)
     ended = folder.records()[task.name]
     assert ended["outcome"] == "diverged"
-    words = r"validation loss \d+\.\d\d bits at update 60, above 4\.00 of an untrained model"
+    words = r"validation loss \d+\.\d\d bits at update 60, above the 4\.00 of equal chances"
     assert re.fullmatch(words, ended["detail"])
 
 
@@ -306,7 +307,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(done: Done, disk: Path
     resize(disk, 64 << 20)
     assert "all runs are done" in study("run", done.spec, "--folder", disk)
     assert found(disk) == found(done.folder)
-    assert StudyFolder(disk).records()[name]["attempts"] == ["disk full", "completed"]
+    assert StudyFolder(disk).records()[name]["attempts"][1:] == ["completed"]
 
 
 def test_bad_data_and_bad_options_are_named(
