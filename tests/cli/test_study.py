@@ -18,10 +18,10 @@ import yaml
 from helpers.commands import run
 from helpers.studies import SPEC, record, study_of
 
-from resdual_fairseq.study import cli, starting, todo
+from resdual_fairseq.study import cli, starting, todo, worker
 from resdual_fairseq.study.spec import Spec
 from resdual_fairseq.study.tasks import StudyFolder
-from resdual_fairseq.study.worker import Worker
+from resdual_fairseq.study.worker import ACTIONS, Worker
 
 pytestmark = pytest.mark.slow
 PROGRAM = "resdual-study"
@@ -40,6 +40,12 @@ SMALL: Dict[str, Any] = {
 }
 TASKS = 8
 """Of that study: of two arms each a calibration, a tuning run, a judging run and its test."""
+
+
+@pytest.fixture(autouse=True)
+def real_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have left made-up ones (helpers/studies.py)."""
+    monkeypatch.setattr(worker, "ACTIONS", ACTIONS)
 
 
 class Done(NamedTuple):

@@ -17,7 +17,8 @@ from .texts import Texts
 
 def over_learning_rate(analysis: Analysis, say: Texts, depths: Sequence[str]) -> Optional[Figure]:
     """One panel a depth; every tuning run a point, and a line through the best of each rate."""
-    if not any(rates(analysis, arm, depth) for arm in analysis.arms for depth in depths):
+    depths = [d for d in depths if any(rates(analysis, arm, d) for arm in analysis.arms)]
+    if not depths:
         return None
     figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
     style = drawing.looks(analysis)
