@@ -28,6 +28,8 @@ QUICK = Sizes(
     memory_processes=1, memory_updates=1, training_rounds=6, updates=1, rounds=6, sentences=60,
     batch_rounds=6, batch_sentences=20, look_seconds=0.1,
 )  # fmt: skip
+
+pytestmark = pytest.mark.slow
 LEVEL = 0.95
 
 

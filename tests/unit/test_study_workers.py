@@ -27,6 +27,7 @@ def finished(path: Path, processes: List[object]) -> Dict[str, object]:
     return studies.results(path)
 
 
+pytestmark = pytest.mark.slow
 ONE_DEPTH = {"depths": [2], "search": {"values": {"lr": [0.001]}}}
 """Keys of a study of few tasks."""
 
