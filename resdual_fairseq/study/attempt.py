@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
+from ..checkpoints.loading import without_weights
 from . import commands
 from .attempts import attempts
 from .processes import Exit, run_child
@@ -52,6 +53,14 @@ class Attempt:
         path = self.study.output(name, kind)
         if path is None:
             raise LostLease(f"the output of {name} is gone")
+        return path
+
+    def weights(self) -> Path:
+        """The parent's checkpoint; where it was cut short, the parent is trained again."""
+        path = self.output("parent")
+        if not without_weights(path):
+            self.study.discard_output(self.task.needs["parent"])
+            raise LostLease(f"{path} was cut short; it is trained again")
         return path
 
     def found(self, part: str) -> Dict[str, Any]:

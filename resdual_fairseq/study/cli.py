@@ -105,8 +105,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     except KeyboardInterrupt:
         sys.exit(f"\n{PROGRAM}: interrupted; what is done stays, the same command goes on")
     except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
         raise ResDualError(
-            f"{error.filename or ''}: {error.strerror}; nothing that was done is lost"
+            f"{where}{error.strerror}; mend that and give the same command again, nothing that was "
+            "done is lost"
         ) from error
 
 

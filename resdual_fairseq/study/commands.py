@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence
@@ -59,6 +58,12 @@ def updates_of(spec: Spec, found: Mapping[str, Any]) -> Callable[[float], int]:
         "money": lambda: found["seconds_per_update"] / 3600 * spec.prices.hour,
     }[unit]()
     return lambda budget: max(1, round(budget / each))
+
+
+def values_name(values: Mapping[str, Value]) -> str:
+    """Searched options and their values, for people."""
+    shown = {n: f"{v:g}" if isinstance(v, float) else str(v) for n, v in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def task_options(spec: Spec) -> List[str]:
@@ -137,11 +142,6 @@ def user_dir(spec: Spec, arm: str) -> Path:
 def child(command: str, words: Sequence[str]) -> List[str]:
     """The command as a child of this Python."""
     return [sys.executable, "-m", MODULES[command], *words]
-
-
-def shown(command: str, words: Sequence[str]) -> str:
-    """The command as one line for a shell."""
-    return shlex.join([command, *words])
 
 
 def environment(threads: int) -> Dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from . import commands, search
 from .comparisons import comparisons
-from .plan import Plan, Records, failed
+from .planned import Plan, Records, failed
 from .spec import Spec
 from .statistics import seeds_needed
 from .table import Findings

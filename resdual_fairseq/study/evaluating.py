@@ -26,7 +26,7 @@ HYPOTHESES = "hypotheses.txt"
 def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     """The scores of the parent's model on the test set."""
     translates = attempt.spec.task == "translation"
-    words = [str(attempt.data()), "--path", str(attempt.output("parent")), *attempt.task.arguments]
+    words = [str(attempt.data()), "--path", str(attempt.weights()), *attempt.task.arguments]
     words += ["--user-dir", str(attempt.user_dir()), "--log-format", "none"]
     if translates:
         words += ["--results-path", str(attempt.run)]

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import commands, costs, evaluating
 from .attempts import run_folder
-from .plan import Plan, PlannedRun, Records, outcome
+from .planned import Plan, PlannedRun, Records, outcome
 from .spec import Spec
 from .table import Findings, Note, Run, Spent
 from .tasks import Record, StudyFolder, Task
@@ -77,7 +77,7 @@ def failures(records: List[Record]) -> Dict[str, int]:
     ended = Counter(
         one for record in records for one in record["attempts"] if one != record["outcome"]
     )
-    return {one: count for one, count in ended.items() if one != "stopped"}
+    return {one: count for one, count in ended.items() if one not in ("stopped", "disk full")}
 
 
 def shell_commands(spec: Spec, tasks: List[Task]) -> List[str]:

@@ -11,8 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import ResDualError
 from .table import Findings, Run
 
-OPTUNA_ERROR = optuna.exceptions.StorageInternalError
-
 
 def export_to_optuna(findings: Findings, storage: str) -> int:
     """Write one Optuna study for each arm and depth; returns how many trials.

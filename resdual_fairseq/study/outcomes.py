@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -27,6 +28,8 @@ OUT_OF_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
+ROOM = 1 << 20
+"""Free bytes below which a disk is full: no log on it can say so, as it is cut short itself."""
 LAST_LINES = 5
 TAIL = 1 << 16
 """Bytes of a log that are read for its end."""
@@ -108,7 +111,8 @@ def tail(log: Path) -> str:
 def last_lines(log: Path) -> str:
     """The last lines of a log that say something, joined."""
     lines = [line.strip()[:300] for line in tail(log).splitlines() if line.strip()]
-    return " | ".join(line for line in lines[-LAST_LINES:])
+    told = bool(lines) and re.match(r"\S+: error: ", lines[-1])  # without argparse's usage
+    return " | ".join(lines[-1:] if told else lines[-LAST_LINES:])
 
 
 def ending(end: Exit, log: Path, limits: str = "") -> Ending:
@@ -132,6 +136,8 @@ def ending(end: Exit, log: Path, limits: str = "") -> Ending:
         return Ending("out of memory", last_lines(log))
     if any(sign in text for sign in OVERFLOW):
         return Ending("overflow", overflow_sentence(losses(log)))
+    if shutil.disk_usage(log.parent).free < ROOM:
+        return Ending("disk full", "its log was cut short")
     return Ending("crashed", last_lines(log))
 
 

@@ -8,16 +8,14 @@ import shutil
 from rich.console import Console
 from rich.table import Table
 
-from .commands import depth_name
+from .commands import depth_name, values_name
 from .estimates import disk, estimates, power_table
 from .findings import collect
 from .spec import Spec
-from .status import words
 from .tasks import StudyFolder
 from .todo import make_plan, records_of
 
 GIB = 1 << 30
-HOURS_A_DAY = 24
 
 
 def show_plan(spec: Spec, study: StudyFolder) -> None:
@@ -75,7 +73,7 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
     plan = make_plan(spec, records_of(spec, study))
     groups: dict = {}
     for run in plan.runs:
-        key = (run.cell, run.role, words(run.values), run.budget, run.updates)
+        key = (run.cell, run.role, values_name(run.values), run.budget, run.updates)
         groups.setdefault(key, []).append(run.seed)
     for (cell, role, values, budget, updates), seeds in groups.items():
         depth = depth_name(cell.depth, spec.task)

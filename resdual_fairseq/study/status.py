@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Tuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,8 +14,8 @@ from rich.text import Text
 
 from . import outcomes
 from .attempts import attempts
-from .commands import depth_name
-from .plan import Plan, Records, outcome
+from .commands import depth_name, values_name
+from .planned import Plan, Records, outcome
 from .spec import Spec
 from .tasks import StudyFolder, Task
 from .todo import make_plan, records_of, wanted
@@ -73,20 +73,13 @@ def runs_table(spec: Spec, plan: Plan, records: Records) -> Table:
             if run.role == "tuning" and record and record["outcome"] == "completed"
         ]  # fmt: skip
         best = min(losses, key=lambda one: one[0], default=None)
-        tuned = f"{best[0]:.3f} bits ({words(best[1])})" if best else ""
+        tuned = f"{best[0]:.3f} bits ({values_name(best[1])})" if best else ""
         failures = Counter(
             one["outcome"] for _, one in ended if one and one["outcome"] != "completed"
         )
         failed = ", ".join(f"{count} {name}" for name, count in failures.items())
         table.add_row(arm, depth_name(depth, spec.task), str(width), *cells, tuned, failed)
     return table
-
-
-def words(values: Mapping[str, object]) -> str:
-    return " ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
 
 
 def is_held(lease: Path) -> bool:

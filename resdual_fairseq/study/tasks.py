@@ -138,8 +138,11 @@ class StudyFolder:
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole; several processes may do so at once."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def checksums(paths: Iterator[Path]) -> str:

@@ -6,7 +6,8 @@ from typing import Dict, List
 
 from ..errors import ResDualError
 from . import data
-from .plan import Plan, Planner, Records, failed
+from .plan import Planner
+from .planned import Plan, Records, failed
 from .spec import Spec
 from .tasks import StudyFolder, Task, checksums
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from ..checkpoints.loading import without_weights
 from . import commands, costs, outcomes
-from .attempt import Attempt, LostLease
+from .attempt import Attempt
 from .outcomes import Ending
 from .turns import Failed
 
@@ -45,11 +45,8 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     The run folder begins as a copy of the parent's checkpoint; killed, it goes on from its own.
     """
     own, target = attempt.run / CHECKPOINT, int(attempt.task.inputs["updates"])
-    parent = attempt.output("parent") if "parent" in attempt.task.needs else None
+    parent = attempt.weights() if "parent" in attempt.task.needs else None
     if parent is not None and not any(attempt.run.glob("checkpoint*.pt")):
-        if not without_weights(parent):
-            attempt.study.discard_output(attempt.task.needs["parent"])
-            raise LostLease(f"{parent} is cut; it is trained again")
         copy = own.with_name(own.name + ".tmp")
         shutil.copyfile(parent, copy)
         copy.replace(own)

@@ -20,7 +20,7 @@ from .attempt import Attempt, LostLease
 from .attempts import attempts, next_run_folder, note_attempt
 from .leases import Leases
 from .outcomes import Ending
-from .plan import Plan
+from .planned import Plan
 from .provenance import now, record_of
 from .spec import Spec
 from .tasks import StudyFolder, Task
@@ -70,7 +70,7 @@ class Worker:
                 taken = next((task for task in todo if self.try_to_do(task, plan)), None)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise self.full_disk(str(error)) from error
+                    raise self.full_disk() from error
                 raise
             if taken is None:
                 if not waiting:
@@ -137,7 +137,7 @@ class Worker:
         """Keep what came of an attempt, or say why not."""
         folder = self.study.folder(task.name)
         if ending.outcome == "disk full":
-            raise self.full_disk(ending.detail[-200:])
+            raise self.full_disk()
         tried = attempts(folder)
         killed = sum(one.get("outcome") in (None, "killed") for one in tried)
         if ending.outcome == "killed" and killed <= self.spec.limits.retries:
@@ -154,10 +154,10 @@ class Worker:
             self.say(f"  {ending.outcome}: {ending.detail}")
         self.clear()
 
-    def full_disk(self, detail: str) -> ResDualError:
+    def full_disk(self) -> ResDualError:
         return ResDualError(
             f"the disk of {self.study.path} is full; make room and run again, nothing is lost but "
-            f"the work since the last checkpoint ({detail})"
+            "the work since the last checkpoint"
         )
 
     def clear(self) -> None:

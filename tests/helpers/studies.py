@@ -5,6 +5,7 @@ import multiprocessing
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Tuple
+from unittest import mock
 
 import yaml
 
@@ -101,8 +102,8 @@ def work(path: Path, said: Optional[Path] = None, lease: float = 2.0, **actions:
             with said.open("a") as stream:
                 stream.write(text + "\n")
 
-    worker.ACTIONS = {**ACTIONS, **actions}
-    Worker(*study_of(path), say=say, lease=lease).work(poll=0.05)
+    with mock.patch.object(worker, "ACTIONS", {**ACTIONS, **actions}):
+        Worker(*study_of(path), say=say, lease=lease).work(poll=0.05)
 
 
 def start(path: Path, *arguments: Any, **actions: Any) -> Any:

@@ -1,11 +1,13 @@
 """Protects classification: every way in which a run can end is provoked and named."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -92,6 +94,21 @@ def test_overflow_names_the_last_good_update(tmp_path: Path) -> None:
 def test_a_full_disk_is_nobodys_failure(tmp_path: Path) -> None:
     end = run(tmp_path / "log", "raise OSError(28, 'No space left on device')")
     assert outcomes.ending(end, tmp_path / "log").outcome == "disk full"
+
+
+def test_a_full_disk_cuts_the_log_that_would_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    end = run(tmp_path / "log", "import sys; sys.exit('Traceback (most rec')")
+    assert outcomes.ending(end, tmp_path / "log").outcome == "disk full"
+
+
+def test_an_error_of_the_command_line_is_told_without_its_usage(tmp_path: Path) -> None:
+    program = "import argparse; argparse.ArgumentParser('train.py').parse_args(['--wrong'])"
+    end = run(tmp_path / "log", program)
+    told = outcomes.ending(end, tmp_path / "log")
+    assert told == ("crashed", "train.py: error: unrecognized arguments: --wrong")
 
 
 @pytest.mark.parametrize("loss", ["12.5", "nan", "inf"])

@@ -14,7 +14,7 @@ from helpers.commands import preprocess, write_reversals
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import data, estimates, records, search
 from resdual_fairseq.study.findings import collect
-from resdual_fairseq.study.plan import Plan
+from resdual_fairseq.study.planned import Plan
 from resdual_fairseq.study.spec import Range, Search, Spec
 from resdual_fairseq.study.table import Cell, Note, Spent
 from resdual_fairseq.study.tasks import StudyFolder, Task

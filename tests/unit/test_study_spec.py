@@ -10,8 +10,8 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import lock
 from resdual_fairseq.study.new import write_spec
+from resdual_fairseq.study.option_lines import SET_BY_THE_STUDY
 from resdual_fairseq.study.reading import read_spec
-from resdual_fairseq.study.spec import SET_BY_THE_STUDY
 
 GOOD = """\
 name: good
@@ -36,6 +36,7 @@ criteria:
   depth: 6
 """
 FAULTS = [
+    ("--optimizer adam --max-tokens 1000", "[--seed, 3]", "--seed is set by the study itself"),
     ("--residual pre", "--residual pre --max-tokens 9", "--max-tokens has to be alike for all"),
     ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
     ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping
 
+from .. import commands
 from ..comparisons import Place
 from ..spec import Value
 from .analysis import Analysis
@@ -54,5 +55,4 @@ def place_cells(analysis: Analysis, place: Place) -> List[str]:
 
 def values_name(values: Mapping[str, Value]) -> str:
     """Searched options and their values."""
-    shown = {n: f"{v:g}" if isinstance(v, float) else str(v) for n, v in values.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items()) or NOTHING
+    return commands.values_name(values) or NOTHING

@@ -1,0 +1,57 @@
+"""Lines of fairseq's options in a spec: what they may not hold, since the study sets it itself."""
+
+import shlex
+from typing import Any
+
+SET_BY_THE_STUDY = {
+    **dict.fromkeys(
+        ("--seed", "--max-update", "--max-epoch", "--stop-time-hours"), "seeds, budgets"
+    ),
+    **dict.fromkeys(("--lr-scheduler", "--total-num-update", "--force-anneal"), "budgets"),
+    **dict.fromkeys(("--encoder-layers", "--decoder-layers"), "depths"),
+    **dict.fromkeys(("--encoder-embed-dim", "--decoder-embed-dim"), "widths"),
+    **dict.fromkeys(("--encoder-ffn-embed-dim", "--decoder-ffn-embed-dim"), "widths"),
+    **dict.fromkeys(("--encoder-attention-heads", "--decoder-attention-heads"), "widths"),
+    **dict.fromkeys(("--task", "--source-lang", "--target-lang", "-s", "-t"), "task, data"),
+    **dict.fromkeys(("--save-dir", "--restore-file", "--log-format", "--log-interval"), "folder"),
+    **dict.fromkeys(("--save-interval-updates", "--keep-interval-updates"), "save_interval"),
+    **dict.fromkeys(("--finetune-from-model", "--log-file", "--patience"), "budgets"),
+    **dict.fromkeys(("--path", "--results-path", "--gen-subset", "--user-dir"), "arms"),
+    **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
+    **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),
+    **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),
+}
+"""Options of fairseq's that the study gives itself, and the keys of the file they come from."""
+OPTIONS_OF_THEIR_OWN = ("--save-interval",)
+"""Whole names of options that those begin with."""
+ALIKE_FOR_ALL = (
+    *("--max-tokens", "--batch-size", "--update-freq", "--criterion", "--label-smoothing"),
+    *("--max-sentences", "--tokens-per-sample", "--sample-break-mode"),
+)
+"""Options that decide what a loss or an update is; they belong to training, not to an arm."""
+
+
+def words_of(text: Any) -> Any:
+    """The words of a line of options, or of a list of them.
+
+    Raises:
+        ValueError: it cannot be split, or has an option that the study sets.
+    """
+    try:
+        words = shlex.split(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError(f"'{text}' cannot be read as options: {error}") from error
+    for word in map(str, words) if isinstance(words, list) else ():
+        name = word.split("=")[0]
+        meant = next((one for one in SET_BY_THE_STUDY if is_meant(name, one)), None)
+        if meant is not None:
+            raise ValueError(
+                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[meant]})"
+            )
+    return words
+
+
+def is_meant(name: str, option: str) -> bool:
+    """Whether argparse takes the name for this option, spelt out or not."""
+    short = name.startswith("--") and len(name) > 4 and name not in OPTIONS_OF_THEIR_OWN
+    return name == option or (short and option.startswith(name))
