@@ -4,13 +4,22 @@ from argparse import Namespace
 from typing import Dict, Union
 
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoints.int8 import Int8StateDictMixin
 from .checkpoints.state_dicts import ExplainedMisfit
 from .generation.prepared import PreparesStacks
 from .training.divergence import NamesDivergedBlock
 from .training.gradient_log import LogsBlockGradients
+
+
+def initialize_embeddings(model: nn.Module) -> None:
+    """Let the schemes set initial embeddings; of the encoder's where both stacks share them."""
+    for stack in ("decoder", "encoder"):
+        if hasattr(model, stack):
+            for part in getattr(model, stack).embed_tokens.modules():
+                if isinstance(part, nn.Embedding):
+                    getattr(model, stack).layer_norm.initialize_embeddings(part)
 
 
 class ResDualModel(

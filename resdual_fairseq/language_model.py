@@ -21,7 +21,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerL
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from .base import ResDualModel, namespace
+from .base import ResDualModel, initialize_embeddings, namespace
 from .compat import with_names
 from .errors import ResDualError
 from .generation.decoder import AcceleratedDecoder
@@ -90,6 +90,7 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
         set_defaults(args, **DEFAULTS)
         check_embeddings(args)
         model = cls.build_host(args, task)
+        initialize_embeddings(model)
         model.cfg = args
         return model
 

@@ -3,7 +3,7 @@
 import difflib
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields
-from typing import Any, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Set, Union
 
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.transformer import TransformerConfig
@@ -16,12 +16,14 @@ from omegaconf import DictConfig
 
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
-from .residual import RESIDUALS
+from .schemes import RESIDUALS
 from .training.gradient_log import check_gradient_log
 
 SCALES = (1e-4, 1e3)
 """Beyond these, half precision loses the stream's digits or its range."""
 MAX_ALPHA = 1e3
+LEARNED_ALPHAS = ("learned", "learned-scalar")
+MAX_STREAMS = 64
 Options = Union[Namespace, DictConfig]
 """A model's options: of a command line, or the ``model`` part of a hydra config."""
 
@@ -33,8 +35,18 @@ NORMFORMER_OPTIONS = {
     "(NormFormer)",
 }
 
+SCHEME_DEFAULTS: Dict[str, Any] = {
+    "scale": "auto",
+    "alpha": 1.0,
+    "gain": None,
+    "streams": 4,
+    "post_fraction": 0.25,
+}
+"""What a scheme may read (:attr:`Residual.reads`) of the options ``--residual-...``."""
+
 OWN_KEYS = {
-    *("residual", "residual_scale", "residual_alpha", "residual_fp32", *NORMFORMER_OPTIONS, "arch"),
+    *("residual", "residual_variant", "residual_fp32", *NORMFORMER_OPTIONS, "arch"),
+    *(f"residual_{name}" for name in SCHEME_DEFAULTS),
     *("log_block_gradients", "save_dir", "tensorboard_logdir"),
 }
 """What a hydra config may say beyond the options of fairseq's model."""
@@ -45,7 +57,13 @@ def scale_value(text: str) -> Union[float, str]:
     return text if text == "auto" else float(text)
 
 
+def alpha_value(text: str) -> Union[float, str]:
+    """Parse ``--residual-alpha``: a float, or one of :data:`LEARNED_ALPHAS`."""
+    return text if text in LEARNED_ALPHAS else float(text)
+
+
 scale_value.__name__ = "float or 'auto'"
+alpha_value.__name__ = "float, 'learned' or 'learned-scalar'"
 
 
 def add_model_options(parser: ArgumentParser) -> None:
@@ -63,9 +81,20 @@ def add_residual_options(parser: ArgumentParser) -> None:
     group.add_argument(
         "--residual",
         choices=list(RESIDUALS),
-        help="residual connections: resdual (dual stream, the paper's model; default), or its "
-        "baselines post (Post-LN, the original Transformer) and pre (Pre-LN) through the same "
-        "code. Change it to compare; the learning rate that suits best may differ",
+        help="residual connections: resdual (dual stream, the paper's model; default), its "
+        "baselines post (Post-LN, the original Transformer) and pre (Pre-LN), or one of their "
+        "rivals through the same code (docs/schemes.md). Change it to compare; the learning rate "
+        "that suits best differs",
+    )
+    group.add_argument(
+        "--residual-variant",
+        metavar="V",
+        help="form of a scheme that has several (default: the first): "
+        + "; ".join(
+            f"{', '.join(scheme.variants)} of {name}"
+            for name, scheme in RESIDUALS.items()
+            if scheme.variants
+        ),
     )
     group.add_argument(
         "--residual-scale",
@@ -78,17 +107,40 @@ def add_residual_options(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--residual-alpha",
+        type=alpha_value,
+        metavar="A",
+        help="weight of the Post-LN stream in resdual's output, 0 to 1000: y = A x + LN(d) "
+        "(default and paper: 1.0). Less trusts the dual stream more, which can start faster in "
+        "short trainings. learned: a weight for each channel, trained from 0 (or --residual-gain); "
+        "learned-scalar: one for all",
+    )
+    group.add_argument(
+        "--residual-gain",
+        type=float,
+        metavar="G",
+        help="what a learned weight starts from: of layerscale (default: 0.1 to 18 layers, 1e-5 to "
+        "24, 1e-6 above, as published), of rezero and of a learned --residual-alpha (default: 0)",
+    )
+    group.add_argument(
+        "--residual-streams",
+        type=int,
+        metavar="N",
+        help="streams of hyper and mhc (default and published: 4). Memory grows with it; fewer "
+        "are faster, 1 was reported to be worse than Pre-LN",
+    )
+    group.add_argument(
+        "--residual-post-fraction",
         type=float,
         metavar="A",
-        help="weight of the Post-LN stream in the output, 0 to 1000: y = A x + LN(d) (default and "
-        "paper: 1.0). Less trusts the dual stream more, which can start faster in short trainings",
+        help="share of a stack's layers, the first ones, that are Post-LN in mix, 0 to 1 (default "
+        "and published: 0.25)",
     )
     group.add_argument(
         "--residual-fp32",
         action="store_true",
-        help="keep the residual stream (the dual stream of resdual, the only one of pre) in "
-        "float32 while blocks compute in 16 bits: for deep stacks with --bf16 or --fp16, whose "
-        "sums lose digits. Takes some time, and for that stream twice the memory; without 16 "
+        help="keep the residual stream that is a sum (the dual stream of resdual, the only one of "
+        "pre) in float32 while blocks compute in 16 bits: for deep stacks with --bf16 or --fp16, "
+        "whose sums lose digits. Takes some time, and for that stream twice the memory; without 16 "
         "bits, and with --amp, it changes nothing. Not in the paper",
     )
     group.add_argument(
@@ -114,10 +166,10 @@ def settle_options(args: Options, sides: Sequence[str] = ("encoder", "decoder"))
     set_defaults(
         args,
         residual="resdual",
-        residual_scale="auto",
-        residual_alpha=1.0,
+        residual_variant=None,
         residual_fp32=False,
         log_block_gradients=0,
+        **{f"residual_{name}": value for name, value in SCHEME_DEFAULTS.items()},
         **dict.fromkeys(NORMFORMER_OPTIONS, False),
     )
     check_values(args)
@@ -151,21 +203,45 @@ def check_values(args: Options) -> None:
             f"give auto or a number above 0, such as 0.05 ({SCALES[0]:g} to {SCALES[1]:g})"
         )
     alpha = args.residual_alpha
-    if not lies_within(alpha, 0, MAX_ALPHA):
+    if alpha not in LEARNED_ALPHAS and not lies_within(alpha, 0, MAX_ALPHA):
         raise ResDualError(
             f"--residual-alpha {alpha} cannot weight the Post-LN stream; "
-            f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g})"
+            f"give a number of 0 or more, such as 1.0 (up to {MAX_ALPHA:g}), or learned"
+        )
+    gain = args.residual_gain
+    if gain is not None and not lies_within(gain, -MAX_ALPHA, MAX_ALPHA):
+        raise ResDualError(f"--residual-gain {gain} is no weight to start from; give a number")
+    streams = args.residual_streams
+    if not isinstance(streams, int) or not lies_within(streams, 1, MAX_STREAMS):
+        raise ResDualError(
+            f"--residual-streams {streams} is no number of streams; give 1 to {MAX_STREAMS}"
+        )
+    if not lies_within(args.residual_post_fraction, 0, 1):
+        raise ResDualError(
+            f"--residual-post-fraction {args.residual_post_fraction} is no share of the layers; "
+            "give 0 to 1"
         )
 
 
 def check_combinations(args: Options) -> None:
     """Raise on options that cannot hold together."""
     kind = RESIDUALS[args.residual]
+    check_scheme_options(args)
     for side in ("encoder", "decoder"):
         if getattr(args, f"{side}_normalize_before", False) and not kind.norms_blocks_input:
             raise ResDualError(
                 f"--{side}-normalize-before asks for Pre-LN, but --residual is {args.residual}; "
                 "leave it out, or give --residual pre"
+            )
+        if (getattr(args, f"{side}_layerdrop", 0) or 0) > 0 and not kind.can_drop_layers:
+            raise ResDualError(
+                f"--{side}-layerdrop leaves layers out, which --residual {args.residual} cannot: "
+                "what a layer reads depends on which came before; leave it out"
+            )
+        if getattr(args, f"{side}_layers_to_keep", None) and not kind.can_be_pruned:
+            raise ResDualError(
+                f"--{side}-layers-to-keep cannot hold with --residual {args.residual}, whose "
+                "constants depend on the number of layers in training; leave it out"
             )
     if getattr(args, "no_decoder_final_norm", False) and args.residual != "pre":
         raise ResDualError(
@@ -180,15 +256,34 @@ def check_combinations(args: Options) -> None:
     if args.residual_fp32 and not kind.has_sum:
         raise ResDualError(
             "--residual-fp32 keeps the sum of the blocks' outputs in float32, but --residual "
-            f"{args.residual} norms its stream after every block and has no such sum; leave it out"
+            f"{args.residual} has no stream that is such a sum; leave it out"
         )
-    if args.residual != "resdual":
-        for name, without_effect in (("scale", ("auto", 1.0)), ("alpha", (1.0,))):
-            if getattr(args, f"residual_{name}") not in without_effect:
-                raise ResDualError(
-                    f"--residual-{name} is about two streams, but --residual {args.residual} has "
-                    "one; leave it out, or give --residual resdual"
-                )
+
+
+def check_scheme_options(args: Options) -> None:
+    """Raise on what another scheme reads."""
+    kind = RESIDUALS[args.residual]
+    variant = args.residual_variant
+    if variant is not None and variant not in kind.variants:
+        raise ResDualError(
+            f"--residual-variant {variant} is no form of --residual {args.residual}; "
+            + (f"choose one of {', '.join(kind.variants)}" if kind.variants else "leave it out")
+        )
+    for name, default in SCHEME_DEFAULTS.items():
+        value = getattr(args, f"residual_{name}")
+        without_effect = (default, 1.0) if name == "scale" else (default,)
+        if name not in kind.reads and value not in without_effect:
+            readers = [other for other, scheme in RESIDUALS.items() if name in scheme.reads]
+            raise ResDualError(
+                f"--residual-{name.replace('_', '-')} is for --residual {', '.join(readers)} and "
+                f"means nothing to --residual {args.residual}; leave it out"
+            )
+    learns_nothing = args.residual == "resdual" and args.residual_alpha not in LEARNED_ALPHAS
+    if learns_nothing and args.residual_gain is not None:
+        raise ResDualError(
+            "--residual-gain starts a learned weight, but --residual-alpha is "
+            f"{args.residual_alpha}; give --residual-alpha learned, or leave it out"
+        )
 
 
 def check_command_line(args: Options, model: str, known: Set[str]) -> None:

@@ -14,7 +14,7 @@ from fairseq.models.transformer import TransformerConfig, TransformerModel
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from .base import ResDualModel, namespace
+from .base import ResDualModel, initialize_embeddings, namespace
 from .generation.decoder import AcceleratedDecoder
 from .generation.encoder import AcceleratedEncoder
 from .options import Options, add_model_options, settle_options
@@ -54,7 +54,9 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         """
         args = namespace(args)
         settle_options(args)
-        return super().build_model(args, task)
+        model = super().build_model(args, task)
+        initialize_embeddings(model)
+        return model
 
     @classmethod
     def build_encoder(

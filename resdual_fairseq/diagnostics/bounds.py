@@ -32,7 +32,8 @@ from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 from ..model.blocks import STACKS, Block, blocks_of_layer
-from ..residual import Residual
+from ..residual import PostLN, PreLN, ResiDual, Residual
+from ..schemes import DeepNorm, DSInit
 
 POINT, BOX, BALL, CLOSING_BALL = range(4)
 CHUNK = 1000
@@ -53,6 +54,16 @@ class BlockBound(NamedTuple):
     stream: float
 
 
+BOUNDED = (PostLN, PreLN, ResiDual, DSInit, DeepNorm)
+"""Schemes of one norm a block, whose sums have constant weights of at least 0."""
+
+
+def are_known(model: nn.Module) -> bool:
+    """Whether a model's scheme is one that the bounds hold for."""
+    ends = [getattr(model, stack).layer_norm for stack in STACKS if hasattr(model, stack)]
+    return all(type(end) in BOUNDED and getattr(end, "learned_alpha", None) is None for end in ends)
+
+
 @torch.no_grad()
 def block_bounds(model: nn.Module) -> List[BlockBound]:
     """Bounds for every block, encoder (if there is one) first, with the weights as they are.
@@ -60,7 +71,8 @@ def block_bounds(model: nn.Module) -> List[BlockBound]:
     They hold for any input, without dropout.
 
     Args:
-        model: a model of this package, with finite weights.
+        model: a model of this package of a scheme that :func:`are_known` knows, with finite
+            weights.
     """
     bounds: List[BlockBound] = []
     memory: Optional[Tensor] = None

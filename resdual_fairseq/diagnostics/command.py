@@ -17,7 +17,7 @@ from .. import __version__
 from ..checkpoints.contents import add_user_dir, import_user_dir
 from ..compat import require
 from ..files import replacing
-from ..residual import RESIDUALS
+from ..schemes import RESIDUALS
 from . import checkpoints, data, untrained
 from .measure import Label, measure
 from .session import Session

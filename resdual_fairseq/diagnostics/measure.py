@@ -9,7 +9,7 @@ from fairseq.criterions import FairseqCriterion
 from torch import nn
 
 from ..model.blocks import Block
-from .bounds import block_bounds
+from .bounds import are_known, block_bounds
 from .probes import Place, Probe
 from .ranks import effective_rank, linear_cka
 from .table import Row
@@ -40,7 +40,8 @@ def measure(
         criterion: fairseq's, such as its label-smoothed cross entropy.
         batches: as fairseq's translation task collates them.
         label: which model this is.
-        trained: also measure what only trained weights tell: effective ranks, CKA and bounds.
+        trained: also measure what only trained weights tell: effective ranks, CKA and, for the
+            schemes that have them, bounds.
     """
     device = next(model.parameters()).device
     model.eval()
@@ -55,7 +56,8 @@ def measure(
             total += loss.item()
             tokens += int(sample_size)
     rows = [Row(*label[:2], 0, label.seed, "model", 0, 0, 0, "", "loss", "", total / tokens)]
-    bounds = {(b.block.stack, b.block.k): b for b in block_bounds(model)} if trained else {}
+    found = block_bounds(model) if trained and are_known(model) else []
+    bounds = {(b.block.stack, b.block.k): b for b in found}
     for stack, end in probe.ends.items():
         blocks = [block for block in probe.blocks if block.stack == stack]
         depth = len({block.layer for block in blocks})
@@ -63,7 +65,7 @@ def measure(
         for block in blocks:
             at = (*head, block.k, end.blocks, block.layer, block.part)
             values = place_values(probe, (stack, block.k), tokens)
-            if trained:
+            if bounds:
                 values["output_bound"] = bounds[stack, block.k].output
             rows += [Row(*at, name, "", value) for name, value in values.items()]
             norms = gradient_norms(block, tokens)
@@ -71,7 +73,7 @@ def measure(
         at = (*head, end.k, end.blocks, depth, "end")
         values = place_values(probe, (stack, end.k), tokens)
         rows += [Row(*at, name, "", value) for name, value in values.items()]
-        if trained:
+        if bounds:
             stream = max(bounds[stack, block.k].stream for block in blocks)
             rows.append(Row(*head, 0, end.blocks, 0, "", "stream_bound", "", stream))
     return rows

@@ -111,7 +111,7 @@ class Probe:
         self.add_tokens(place, "stream_size", size(x)[words])
         self.enlarge(place, "largest", x)
         self.enlarge(place, "largest", z)
-        if d is not None:
+        if d is not None and d.shape == x.shape:
             self.add_tokens(place, "dual_size", size(d.detach())[words])
             self.enlarge(place, "dual_largest", d)
             self.enlarge(place, "largest", d)

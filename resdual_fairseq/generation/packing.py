@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from ..checkpoints.int8 import quantize_rows
 from ..model.decoder import ResDualDecoder
 from ..native.structs import (
+    PackedClosing,
+    PackedConnection,
     PackedLayer,
     PackedLinear,
-    PackedNorm,
     PackedStack,
-    pack_closing,
-    pack_connection,
 )
 from ..residual import Residual, Streams
 from .embeddings import PackedEmbedding
@@ -86,7 +85,7 @@ class PackedDecoder(Packed):
             if attention is not None
             for projection in (attention.k_proj, attention.v_proj)
         ]
-        self.closing = pack_closing(decoder.layer_norm)
+        self.closing = PackedClosing(decoder.layer_norm)
         self.embedding = PackedEmbedding(decoder) if embeds else None
         self.projection: Optional[PackedLinear] = None
         if projects:
@@ -96,16 +95,16 @@ class PackedDecoder(Packed):
 def pack_layer(layer: nn.Module, int8: bool) -> PackedLayer:
     """An encoder or decoder layer's parts, by their names in ``struct layer``."""
     own, cross = layer.self_attn, getattr(layer, "encoder_attn", None)
-    parts: Dict[str, Union[PackedLinear, PackedNorm]] = {
+    parts: Dict[str, Union[PackedLinear, PackedConnection]] = {
         "qkv": pack([own.q_proj, own.k_proj, own.v_proj], int8),
         "attention_out": pack([own.out_proj], int8),
         "up": pack([layer.fc1], int8),
         "down": pack([layer.fc2], int8),
-        "attention": pack_connection(layer.self_attn_layer_norm),
-        "feed_forward": pack_connection(layer.final_layer_norm),
+        "attention": PackedConnection(layer.self_attn_layer_norm),
+        "feed_forward": PackedConnection(layer.final_layer_norm),
     }
     if cross is not None:
         parts["query"] = pack([cross.q_proj], int8)
         parts["memory_out"] = pack([cross.out_proj], int8)
-        parts["memory"] = pack_connection(layer.encoder_attn_layer_norm)
+        parts["memory"] = PackedConnection(layer.encoder_attn_layer_norm)
     return parts

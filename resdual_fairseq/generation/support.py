@@ -23,7 +23,8 @@ from ..model.decoder import ResDualDecoder
 from ..model.layers import ResDualDecoderLayer, ResDualEncoderLayer
 from ..native import library
 from ..native.schemes import closing_spec, connection_spec
-from ..residual import RESIDUALS, Residual
+from ..residual import Norm, Residual
+from ..schemes import RESIDUALS
 from .packing import ACTIVATIONS
 
 NORMFORMERS = ("c_attn", "attn_ln", "ffn_layernorm", "w_resid")
@@ -40,7 +41,7 @@ METHODS = {
     kind: methods(kind)
     for kind in (
         *(ResDualEncoderLayer, ResDualDecoderLayer, *RESIDUALS.values()),
-        *(MultiheadAttention, FairseqDropout, nn.Linear, nn.LayerNorm),
+        *(MultiheadAttention, FairseqDropout, nn.Linear, nn.LayerNorm, Norm),
         *(nn.Embedding, SinusoidalPositionalEmbedding, LearnedPositionalEmbedding),
     )
 }
@@ -127,8 +128,12 @@ def is_ordinary(attention: MultiheadAttention) -> bool:
 
 
 def sizes(layer: nn.Module) -> Tuple[Any, ...]:
-    """What has to be equal in all layers, the shapes of their weights among it."""
-    shapes = sorted((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
+    """What has to be equal in all layers, the shapes of their blocks' weights among it."""
+    shapes = sorted(
+        (name, tuple(weight.shape))
+        for name, weight in layer.named_parameters()
+        if not isinstance(layer.get_submodule(name.split(".")[0]), Residual)
+    )
     heads = [part.num_heads for part in layer.children() if isinstance(part, MultiheadAttention)]
     return (layer.activation_fn, *heads, *shapes)
 

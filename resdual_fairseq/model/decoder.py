@@ -6,8 +6,8 @@ from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from torch import Tensor, nn
 
-from ..residual import build_residual
-from .layers import DECODER_BLOCKS, IncrementalState, ResDualDecoderLayer
+from ..schemes import build_residual
+from .layers import IncrementalState, ResDualDecoderLayer, parts_of_layer, places
 from .stack import Stack, key_padding_mask, name_dropouts, residual_options, wrap_layer
 
 DecoderOutput = Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]
@@ -27,8 +27,9 @@ class ResDualDecoder(Stack, TransformerDecoderBase):
         self.residual_options = residual_options(cfg, final_norm=not cfg.no_decoder_final_norm)
         self.layers_built = 0
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
-        blocks = (DECODER_BLOCKS - int(no_encoder_attn)) * cfg.decoder.layers
-        self.layer_norm = build_residual(self.residual_options, self.embed_dim, blocks, blocks + 1)
+        parts = parts_of_layer("decoder", not no_encoder_attn)
+        (self.place,) = places("decoder", parts, cfg, cfg.decoder.layers)
+        self.layer_norm = build_residual(self.residual_options, self.embed_dim, self.place)
         # fairseq's order of parameters, by which optimizers keep their state.
         for later in ("project_out_dim", "adaptive_softmax", "output_projection"):
             if later in self._modules:

@@ -7,8 +7,8 @@ from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerConfig, TransformerEncoderBase
 from torch import Tensor, nn
 
-from ..residual import build_residual
-from .layers import ENCODER_BLOCKS, ResDualEncoderLayer
+from ..schemes import build_residual
+from .layers import ResDualEncoderLayer, parts_of_layer, places
 from .stack import EncoderStack, key_padding_mask, name_dropouts, residual_options, wrap_layer
 
 
@@ -21,9 +21,9 @@ class ResDualEncoder(EncoderStack, TransformerEncoderBase):
         self.residual_options = residual_options(cfg)
         self.layers_built = 0
         super().__init__(cfg, dictionary, embed_tokens)
-        blocks = ENCODER_BLOCKS * cfg.encoder.layers
+        (self.place,) = places("encoder", parts_of_layer("encoder"), cfg, cfg.encoder.layers)
         self.layer_norm = build_residual(
-            self.residual_options, embed_tokens.embedding_dim, blocks, blocks + 1
+            self.residual_options, embed_tokens.embedding_dim, self.place
         )
         name_dropouts(self, "TransformerEncoder")
 

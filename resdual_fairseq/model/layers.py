@@ -4,7 +4,7 @@ Parameters, their names and their initial values are those of ``fairseq.modules.
 what is new is that a layer takes the two streams and returns them.
 """
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerConfig
@@ -15,17 +15,40 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ..residual import Residual, ResidualOptions, Streams, build_residual
-
-ENCODER_BLOCKS = 2
-DECODER_BLOCKS = 3
+from ..residual import Place, Residual, ResidualOptions, Streams
+from ..schemes import build_residual
 
 IncrementalState = Optional[Dict[str, Dict[str, Optional[Tensor]]]]
 
 
-def connect(options: ResidualOptions, weights: List[nn.Linear], blocks: int, k: int) -> Residual:
-    """The connection around block k, whose initial weights it may set: the last projects out."""
-    connection = build_residual(options, weights[-1].out_features, blocks, k)
+def parts_of_layer(stack: str, has_cross_attention: bool = True) -> List[str]:
+    """The kinds of blocks in a layer of a stack, in their order."""
+    return ["self_attn"] + ["cross_attn"] * (stack == "decoder" and has_cross_attention) + ["ffn"]
+
+
+def places(stack: str, parts: Sequence[str], cfg: TransformerConfig, index: int) -> List[Place]:
+    """Where the connections of a layer stand; behind the last layer, the one around the stack.
+
+    Args:
+        stack: ``encoder`` or ``decoder``.
+        parts: of its layers.
+        cfg: the depths of both stacks.
+        index: which layer, from 0.
+    """
+    depths = {"encoder": cfg.encoder.layers, "decoder": cfg.decoder.layers}
+    layers = depths.pop(stack)
+    is_alone = stack == "decoder" and "cross_attn" not in parts
+    other_layers = 0 if is_alone else sum(depths.values())
+    blocks, k = len(parts) * layers, len(parts) * index + 1
+    return [
+        Place(k + i, blocks, index + 1, layers, part, stack, other_layers)
+        for i, part in enumerate(parts if index < layers else ["stack"])
+    ]
+
+
+def connect(options: ResidualOptions, weights: List[nn.Linear], place: Place) -> Residual:
+    """The connection around a block, whose initial weights it may set: the last projects out."""
+    connection = build_residual(options, weights[-1].out_features, place)
     connection.initialize(weights)
     return connection
 
@@ -45,10 +68,9 @@ class ResDualEncoderLayer(TransformerEncoderLayerBase):
 
     def __init__(self, cfg: TransformerConfig, options: ResidualOptions, index: int) -> None:
         super().__init__(cfg)
-        blocks = ENCODER_BLOCKS * cfg.encoder.layers
-        k = ENCODER_BLOCKS * index + 1
-        self.self_attn_layer_norm = connect(options, projections(self.self_attn), blocks, k)
-        self.final_layer_norm = connect(options, [self.fc1, self.fc2], blocks, k + 1)
+        first, last = places("encoder", parts_of_layer("encoder"), cfg, index)
+        self.self_attn_layer_norm = connect(options, projections(self.self_attn), first)
+        self.final_layer_norm = connect(options, [self.fc1, self.fc2], last)
 
     def forward(
         self, x: Tensor, d: Optional[Tensor], encoder_padding_mask: Optional[Tensor]
@@ -97,15 +119,13 @@ class ResDualDecoderLayer(TransformerDecoderLayerBase):
         no_encoder_attn: bool = False,
     ) -> None:
         super().__init__(cfg, no_encoder_attn=no_encoder_attn)
-        per_layer = DECODER_BLOCKS - int(no_encoder_attn)
-        blocks = per_layer * cfg.decoder.layers
-        k = per_layer * index + 1
-        self.self_attn_layer_norm = connect(options, projections(self.self_attn), blocks, k)
+        parts = parts_of_layer("decoder", not no_encoder_attn)
+        first, *middle, last = places("decoder", parts, cfg, index)
+        self.self_attn_layer_norm = connect(options, projections(self.self_attn), first)
         if self.encoder_attn is not None:
             cross = projections(self.encoder_attn)
-            self.encoder_attn_layer_norm = connect(options, cross, blocks, k + 1)
-        k = per_layer * (index + 1)
-        self.final_layer_norm = connect(options, [self.fc1, self.fc2], blocks, k)
+            self.encoder_attn_layer_norm = connect(options, cross, middle[0])
+        self.final_layer_norm = connect(options, [self.fc1, self.fc2], last)
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs: object) -> None:
         """As fairseq's, which may leave None where TorchScript wants a bool."""

@@ -13,7 +13,8 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..residual import Residual, ResidualOptions, build_residual
+from ..residual import Place, Residual, ResidualOptions
+from ..schemes import build_residual
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,12 @@ def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> Residua
     """What residual.py needs to know, out of a model's config."""
     return ResidualOptions(
         kind=cfg.residual,
+        variant=cfg.residual_variant,
         scale=cfg.residual_scale,
         alpha=cfg.residual_alpha,
+        gain=cfg.residual_gain,
+        streams=cfg.residual_streams,
+        post_fraction=cfg.residual_post_fraction,
         final_norm=final_norm,
         fp32=cfg.residual_fp32,
     )
@@ -59,9 +64,11 @@ class Stack(nn.Module):
 
     Attributes:
         layer_norm: the connection around the stack.
+        place: where it stands.
     """
 
     layer_norm: Residual
+    place: Place
 
     def upgrade_state_dict_named(
         self, state_dict: Dict[str, Tensor], name: str
@@ -70,9 +77,9 @@ class Stack(nn.Module):
         fill_closing_norm(state_dict, name, around_stack)
         state_dict = super().upgrade_state_dict_named(state_dict, name)
         if self.layer_norm is None:  # fairseq dropped it: weights older than its closing norm
-            width, blocks = around_stack.normalized_shape[0], around_stack.blocks
+            width = around_stack.normalized_shape[0]
             options = replace(self.residual_options, final_norm=False)
-            self.layer_norm = build_residual(options, width, blocks, blocks + 1)
+            self.layer_norm = build_residual(options, width, self.place)
         return state_dict
 
 

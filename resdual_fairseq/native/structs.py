@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..residual import Residual
 from .library import CData, interface, load, pointer
-from .schemes import closing_spec, connection_spec
+from .schemes import Gain, closing_spec, connection_spec
 
 Weights = Union[Tensor, Tuple[Tensor, Tensor]]
 """A matrix, outputs x inputs; or one in 8 bits with a scale for each output."""
@@ -59,40 +59,69 @@ def int8_panels(qweight: Tensor) -> Tensor:
     return (bits if group == 2 else bits ^ 128).contiguous()  # 128 more: int8_vnni.h
 
 
-class PackedNorm:
-    """A connection's layer norm, for ``struct connection`` or ``struct closing``.
+class PackedConnection:
+    """The connection around a block, of a scheme that the library knows, for ``struct connection``.
 
-    Args:
-        struct: which of the two.
-        norm: the connection.
-        fields: those of the structure behind eps.
+    Attributes:
+        kept: the numbers to which the structure points.
     """
 
-    def __init__(self, struct: str, norm: nn.LayerNorm, *fields: Union[float, bool]) -> None:
-        owned = (norm.weight, norm.bias)
-        self.weights = [None if one is None else one.detach().clone() for one in owned]
-        places = map(pointer, self.weights)
-        self.struct = interface().new(f"struct {struct} *", (*places, norm.eps, *fields))
+    def __init__(self, connection: Residual) -> None:
+        spec = connection_spec(connection)
+        assert spec is not None
+        width = connection.normalized_shape[0]
+        self.kept: List[Tensor] = []
+        self.struct = interface().new("struct connection *")
+        fill_norm(self.struct.input, spec.input_norm, self.kept, spec.input_factor)
+        fill_norm(self.struct.dual, spec.dual_norm, self.kept)
+        fill_norm(self.struct.output, spec.output_norm, self.kept)
+        fill_norm(self.struct.sum, spec.sum_norm, self.kept)
+        self.struct.skip = one_a_channel(spec.skip, width, self.kept)
+        self.struct.gain = one_a_channel(spec.gain, width, self.kept)
+        self.struct.dual_scale = spec.dual_scale
+        self.struct.adds_dual, self.struct.sets_dual = spec.adds_dual, spec.sets_dual
 
 
-def pack_connection(connection: Residual) -> PackedNorm:
-    """The connection around a block, of a scheme that the library knows."""
-    spec = connection_spec(connection)
-    assert spec is not None
-    s = spec.dual_scale
-    fields = (s or 0.0, spec.norms_input, spec.norms_sum, s is not None)
-    return PackedNorm("connection", connection, *fields)
+class PackedClosing:
+    """The same of the connection around a stack, for ``struct closing``."""
+
+    def __init__(self, around_stack: Residual) -> None:
+        spec = closing_spec(around_stack)
+        assert spec is not None
+        width = around_stack.normalized_shape[0]
+        self.kept: List[Tensor] = []
+        self.struct = interface().new("struct closing *")
+        fill_norm(self.struct.norm, spec.norm, self.kept)
+        fill_norm(self.struct.last, spec.last_norm, self.kept)
+        if spec.alpha is not None:
+            self.kept.append(channels(spec.alpha, width))
+            self.struct.alpha = pointer(self.kept[-1])
 
 
-def pack_closing(around_stack: Residual) -> PackedNorm:
-    """The same of the connection around a stack."""
-    spec = closing_spec(around_stack)
-    assert spec is not None
-    fields = (spec.alpha or 0.0, spec.norms, spec.alpha is not None)
-    return PackedNorm("closing", around_stack, *fields)
+def fill_norm(
+    struct: CData, norm: Optional[nn.LayerNorm], kept: List[Tensor], factor: float = 1.0
+) -> None:
+    """Fill in a ``struct norm``, of a norm whose result is multiplied by a factor."""
+    if norm is None:
+        return
+    weights = [factor * one.detach() for one in (norm.weight, norm.bias)]
+    kept += weights
+    struct.weight, struct.bias, struct.eps = *map(pointer, weights), norm.eps
 
 
-PackedLayer = Mapping[str, Union[PackedLinear, PackedNorm]]
+def one_a_channel(gain: Gain, width: int, kept: List[Tensor]) -> CData:
+    """The address of so many numbers; NULL where they are the number 1."""
+    if isinstance(gain, float) and gain == 1.0:
+        return pointer(None)
+    kept.append(channels(gain, width))
+    return pointer(kept[-1])
+
+
+def channels(gain: Gain, width: int) -> Tensor:
+    return torch.ones(width) * (gain.detach() if isinstance(gain, Tensor) else gain)
+
+
+PackedLayer = Mapping[str, Union[PackedLinear, PackedConnection]]
 """The parts of a layer by their names in ``struct layer``."""
 
 
@@ -113,7 +142,6 @@ class PackedStack:
                 setattr(struct, name, part.struct[0])
         first = self.layers[0]
         self.depth, self.width, self.heads = len(layers), int(first.up.inputs), heads
-        self.dual = bool(first.attention.has_dual)
         sizes = (self.depth, self.width, first.up.outputs, heads)
         crosses = "memory" in layers[0]
         self.struct: CData = interface().new(

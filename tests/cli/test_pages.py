@@ -11,7 +11,7 @@ import pytest
 from fairseq.models import ARCH_MODEL_INV_REGISTRY
 from helpers.commands import PLUGIN, ROOT, environment
 
-from resdual_fairseq.residual import RESIDUALS
+from resdual_fairseq.schemes import RESIDUALS
 
 DOCS = ("training", "generation", "language_models", "study")
 """Pages whose commands follow on the README's, in this order."""
@@ -97,8 +97,10 @@ def test_the_pages_name_every_preset_and_residual() -> None:
     for preset in ARCH_MODEL_INV_REGISTRY["resdual_transformer"]:
         assert f"| `{preset}` |" in page
         assert (PLUGIN / "config" / f"{preset}.yaml").is_file()
-    for name in ("README.md", "docs/training.md"):
-        assert "--residual {" + ",".join(RESIDUALS) + "}" in (ROOT / name).read_text()
+    schemes = (ROOT / "docs" / "schemes.md").read_text()
+    for kind, scheme in RESIDUALS.items():
+        assert f"| `{kind}` |" in schemes
+        assert all(f"`{variant}`" in schemes for variant in scheme.variants)
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:

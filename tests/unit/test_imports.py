@@ -14,7 +14,7 @@ import resdual_fairseq
 PACKAGE = Path(resdual_fairseq.__file__).parent
 FLOORS = (
     {"residual", "errors"},
-    {"files"},
+    {"files", "schemes"},
     {"compat", "model", "native", "checkpoints"},
     {"generation", "training"},
     {"options", "base"},
@@ -23,7 +23,12 @@ FLOORS = (
     {"study"},
 )
 """Rooms from the ground up: each imports from those below it, or from itself."""
-ALONE = {"residual": set(), "model": {"residual"}, "native": {"residual"}}
+ALONE = {
+    "residual": set(),
+    "schemes": {"residual"},
+    "model": {"residual", "schemes"},
+    "native": {"residual", "schemes"},
+}
 """Rooms that may import no more than this."""
 BESIDE = {("checkpoints", "compat"), ("training", "model")}
 

@@ -40,10 +40,50 @@ REFUSED: List[Tuple[Dict[str, Any], List[str]]] = [
         {"residual": "pre", "residual_alpha": 0.5},
         ["--residual-alpha", "--residual pre", "leave it out", "--residual resdual"],
     ),
+    (
+        {"residual": "post", "residual_variant": "bare"},
+        ["--residual-variant bare", "--residual post", "leave it out"],
+    ),
+    (
+        {"residual": "siamese", "residual_variant": "naked"},
+        ["--residual-variant naked", "choose one of full, bare, paper-scale"],
+    ),
+    (
+        {"residual": "pre", "residual_gain": 0.1},
+        ["--residual-gain", "--residual resdual, rezero, layerscale", "--residual pre"],
+    ),
+    (
+        {"residual_gain": 0.1},
+        ["--residual-gain", "--residual-alpha is 1.0", "--residual-alpha learned"],
+    ),
+    ({"residual": "rezero", "residual_gain": float("nan")}, ["--residual-gain nan", "a number"]),
+    (
+        {"residual": "post", "residual_streams": 2},
+        ["--residual-streams", "--residual hyper, mhc", "--residual post"],
+    ),
+    *(
+        ({"residual": "hyper", "residual_streams": n}, [f"--residual-streams {n}", "1 to 64"])
+        for n in (0, 2.5, 65, "many")
+    ),
+    (
+        {"residual": "mix", "residual_post_fraction": 1.5},
+        ["--residual-post-fraction 1.5", "0 to 1"],
+    ),
+    *(
+        (
+            {"residual": kind, "encoder_layerdrop": 0.1},
+            ["--encoder-layerdrop", f"--residual {kind}", "leave it out"],
+        )
+        for kind in ("dlcl", "mix")
+    ),
+    (
+        {"residual": "deepnorm", "decoder_layers_to_keep": "0,2"},
+        ["--decoder-layers-to-keep", "--residual deepnorm", "number of layers"],
+    ),
     ({"residual": "triple"}, ["--residual triple", "choose one of", *KINDS]),
     (
         {"residual": "post", "residual_fp32": True},
-        ["--residual-fp32", "--residual post norms its stream after every block", "leave it out"],
+        ["--residual-fp32", "--residual post has no stream that is such a sum", "leave it out"],
     ),
 ]
 

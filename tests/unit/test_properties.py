@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from resdual_fairseq.residual import ResidualOptions, auto_scale, build_residual
+from resdual_fairseq.residual import Place, ResidualOptions, auto_scale
+from resdual_fairseq.schemes import build_residual
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -139,8 +140,10 @@ def test_dual_stream_is_never_larger_than_its_largest_term(
     terms = scale * torch.randn(blocks + 1, 1, 1, 4, generator=generator, dtype=torch.float64)
     if signs == "alike":
         terms = terms.abs()
-    connection = build_residual(options, 4, blocks, 1).double()
-    x, d = build_residual(options, 4, blocks, blocks + 1).init_streams(terms[0])
+    connection = build_residual(options, 4, Place(1, blocks, 1, blocks, "ffn")).double()
+    x, d = build_residual(
+        options, 4, Place(blocks + 1, blocks, blocks + 1, blocks, "stack")
+    ).init_streams(terms[0])
     assert d is not None
     largest = terms[0].abs()
     for f in terms[1:]:

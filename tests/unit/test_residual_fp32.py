@@ -19,9 +19,10 @@ from helpers.models import (
 from helpers.searches import by_layers
 from torch import Tensor, nn
 
-from resdual_fairseq.residual import RESIDUALS, ResidualOptions, build_residual
+from resdual_fairseq.residual import Place, ResidualOptions
+from resdual_fairseq.schemes import RESIDUALS, build_residual
 
-WITH_SUM = [kind for kind, scheme in RESIDUALS.items() if scheme.has_sum]
+WITH_SUM = ["resdual", "pre"]
 FORMATS = [torch.float16, torch.bfloat16]
 CELLS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "resdual": ("resdual", {}),
@@ -78,10 +79,12 @@ def summed(kind: str, fp32: bool, outputs: List[Tensor]) -> Tensor:
     """What a stack of blocks makes of these outputs in its sum."""
     options = ResidualOptions(kind=kind, alpha=0.0, fp32=fp32)
     blocks, width, dtype = len(outputs) - 1, outputs[0].size(-1), outputs[0].dtype
-    around_stack = build_residual(options, width, blocks, blocks + 1).to(dtype)
+    end = Place(blocks + 1, blocks, blocks + 1, blocks, "stack")
+    around_stack = build_residual(options, width, end).to(dtype)
     x, d = around_stack.init_streams(outputs[0])
     for k, f in enumerate(outputs[1:], start=1):
-        x, d = build_residual(options, width, blocks, k).to(dtype).add_output(x, d, f)
+        place = Place(k, blocks, k, blocks, "ffn")
+        x, d = build_residual(options, width, place).to(dtype).add_output(x, d, f)
     return around_stack.stack_output(x, d)
 
 
@@ -162,6 +165,6 @@ def streams(model: nn.Module) -> Tuple[Tensor, Optional[Tensor]]:
 
 def test_it_is_off_by_default() -> None:
     for kind in RESIDUALS:
-        x, d = streams(build(residual=kind))
+        x, d = streams(build(residual=kind).bfloat16())
         assert x.dtype == torch.bfloat16
         assert d is None or d.dtype == torch.bfloat16

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from resdual_fairseq.model.layers import ResDualDecoderLayer
 from resdual_fairseq.native import library
-from resdual_fairseq.residual import RESIDUALS, PostLN, ResiDual, Streams
+from resdual_fairseq.residual import PostLN, ResiDual, Streams
+from resdual_fairseq.schemes import RESIDUALS
 
 pytestmark = pytest.mark.skipif(library.loaded() is None, reason="the library was not compiled")
 Change = Callable[[Any], Any]

@@ -13,57 +13,75 @@ static void linear(const struct linear *l, const float *a, long rows, int rectif
     else float_linear(l, a, rows, rectify, out, lists);
 }
 
-/* out = LN(x) of one row; out may be x. */
-static void layer_norm(const float *weight, const float *bias, float eps, const float *x,
-                       long width, float *out)
+/* out = LN(x) of rows; out may be x. */
+static void layer_norm(const struct norm *n, const float *x, long rows, long width, float *out)
 {
-    float mean = 0, variance = 0;
-    vec total = {0};
-    long i = 0;
-    for (; i + LANES <= width; i += LANES) total += load(x + i);
-    mean = sum(total);
-    for (; i < width; i++) mean += x[i];
-    mean /= width;
-    total = (vec){0};
-    for (i = 0; i + LANES <= width; i += LANES) {
-        vec from_mean = load(x + i) - mean;
-        total += from_mean * from_mean;
+    for (; rows > 0; rows--, x += width, out += width) {
+        float mean = 0, variance = 0;
+        vec total = {0};
+        long i = 0;
+        for (; i + LANES <= width; i += LANES) total += load(x + i);
+        mean = sum(total);
+        for (; i < width; i++) mean += x[i];
+        mean /= width;
+        total = (vec){0};
+        for (i = 0; i + LANES <= width; i += LANES) {
+            vec from_mean = load(x + i) - mean;
+            total += from_mean * from_mean;
+        }
+        variance = sum(total);
+        for (; i < width; i++) variance += (x[i] - mean) * (x[i] - mean);
+        float factor = 1 / __builtin_sqrtf(variance / width + n->eps);
+        for (i = 0; i < width; i++) out[i] = (x[i] - mean) * factor * n->weight[i] + n->bias[i];
     }
-    variance = sum(total);
-    for (; i < width; i++) variance += (x[i] - mean) * (x[i] - mean);
-    float factor = 1 / __builtin_sqrtf(variance / width + eps);
-    for (i = 0; i < width; i++) out[i] = (x[i] - mean) * factor * weight[i] + bias[i];
 }
 
-/* What a block computes on: x, or its norm in `normed`. */
-static const float *block_inputs(const struct connection *c, const float *x, long rows, long width,
-                                 float *normed)
+/* Multiply rows by a number for each channel, unless there are none. */
+static void multiply(const float *gain, long rows, long width, float *x)
 {
-    if (!c->norms_input) return x;
-    for (long r = 0; r < rows; r++)
-        layer_norm(c->weight, c->bias, c->eps, x + r * width, width, normed + r * width);
-    return normed;
+    for (long r = 0; gain && r < rows; r++)
+        for (long i = 0; i < width; i++) x[r * width + i] *= gain[i];
 }
 
-/* Add a block's output f to the streams, as residual.py does. */
-static void add_outputs(const struct connection *c, const float *f, long rows, long width, float *x,
+/* What a block computes on: x, or what `seen` is filled with. */
+static const float *block_inputs(const struct connection *c, const float *x, const float *d,
+                                 long rows, long width, float *seen)
+{
+    if (c->dual.weight) {
+        layer_norm(&c->dual, d, rows, width, seen);
+        for (long i = 0; i < rows * width; i++) seen[i] += x[i];
+        x = seen;
+    }
+    if (!c->input.weight) return x;
+    layer_norm(&c->input, x, rows, width, seen);
+    return seen;
+}
+
+/* Add a block's output f to the streams, as the schemes do; f is lost. */
+static void add_outputs(const struct connection *c, float *f, long rows, long width, float *x,
                         float *d)
 {
+    if (c->dual_scale != 0)
+        for (long i = 0; i < rows * width; i++) d[i] += c->dual_scale * f[i];
+    if (c->output.weight) layer_norm(&c->output, f, rows, width, f);
+    multiply(c->gain, rows, width, f);
+    multiply(c->skip, rows, width, x);
     for (long i = 0; i < rows * width; i++) x[i] += f[i];
-    if (c->has_dual)
-        for (long i = 0; i < rows * width; i++) d[i] += c->scale * f[i];
-    if (c->norms_sum)
-        for (long r = 0; r < rows; r++)
-            layer_norm(c->weight, c->bias, c->eps, x + r * width, width, x + r * width);
+    for (long i = 0; c->adds_dual && i < rows * width; i++) x[i] += d[i];
+    if (c->sum.weight) layer_norm(&c->sum, x, rows, width, x);
+    if (c->sets_dual) memcpy(d, x, rows * width * sizeof(float));
 }
 
 /* The stack's output, in place of x; d is lost. */
 static void stack_outputs(const struct closing *c, long rows, long width, float *x, float *d)
 {
-    float *normed = c->has_dual ? d : x;
-    for (long r = 0; c->norms && r < rows; r++)
-        layer_norm(c->weight, c->bias, c->eps, normed + r * width, width, normed + r * width);
-    for (long i = 0; c->has_dual && i < rows * width; i++) x[i] = c->alpha * x[i] + d[i];
+    float *const normed = c->alpha ? d : x;
+    if (c->norm.weight) layer_norm(&c->norm, normed, rows, width, normed);
+    if (c->alpha) {
+        multiply(c->alpha, rows, width, x);
+        for (long i = 0; i < rows * width; i++) x[i] += d[i];
+    }
+    if (c->last.weight) layer_norm(&c->last, x, rows, width, x);
 }
 
 /* Turn n scores, of which hidden ones are -inf, into weights whose sum is 1 (0 if all are hidden).

@@ -9,7 +9,7 @@
 static void feed_forward(const struct stack *s, const struct layer *l, struct workspace work,
                          long rows, float *x, float *d)
 {
-    const float *seen = block_inputs(&l->feed_forward, x, rows, s->width, work.narrow);
+    const float *seen = block_inputs(&l->feed_forward, x, d, rows, s->width, work.narrow);
     linear(&l->up, seen, rows, s->activation == RELU, work.wide, work.qinputs, NULL);
     if (s->activation == GELU)
         for (long i = 0; i < rows * s->inner; i++)
@@ -33,7 +33,7 @@ static void self_attention_step(const struct stack *s, const struct search *now,
 {
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, newest = now->steps - 1;
-    const float *seen = block_inputs(&l->attention, x, rows, width, work.narrow);
+    const float *seen = block_inputs(&l->attention, x, d, rows, width, work.narrow);
     linear(&l->qkv, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long r = 0; r < rows; r++)
         memcpy(now->past[newest] + (index * now->rows + first + r) * 2 * width,
@@ -57,7 +57,7 @@ static void cross_attention(const struct stack *s, const struct search *now, lon
     const struct layer *l = s->layers + index;
     const long width = s->width, rows = last - first, length = now->memory_length;
     const long all = now->memory_sentences * length * width;
-    const float *seen = block_inputs(&l->memory, x, rows, width, work.narrow);
+    const float *seen = block_inputs(&l->memory, x, d, rows, width, work.narrow);
     linear(&l->query, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long r = 0; r < rows; r++) {
         const long sentence = now->sentences[first + r];
@@ -82,7 +82,7 @@ static void encoder_self_attention(const struct stack *s, const struct source *s
                                    long last, float *x, float *d)
 {
     const long width = s->width, length = source->length, rows = (last - first) * length;
-    const float *seen = block_inputs(&l->attention, x, rows, width, work.narrow);
+    const float *seen = block_inputs(&l->attention, x, d, rows, width, work.narrow);
     linear(&l->qkv, seen, rows, 0, work.wide, work.qinputs, NULL);
     for (long b = 0; b < last - first; b++) {
         for (long i = 0; i < length; i++) {

@@ -23,16 +23,21 @@ struct linear {
     long inputs, outputs;
 };
 
-struct connection { /* around a block: its layer norm, and schemes.py's ConnectionSpec */
+struct norm { /* a layer norm; none where weight is NULL */
     const float *weight, *bias;
-    float eps, scale;
-    int norms_input, norms_sum, has_dual;
+    float eps;
 };
 
-struct closing { /* LN_out, and schemes.py's ClosingSpec */
-    const float *weight, *bias;
-    float eps, alpha;
-    int norms, has_dual;
+struct connection { /* around a block: schemes.py's ConnectionSpec */
+    struct norm input, dual, output, sum;
+    const float *skip, *gain; /* width, or NULL for 1 */
+    float dual_scale;
+    int adds_dual, sets_dual;
+};
+
+struct closing { /* around a stack: schemes.py's ClosingSpec */
+    struct norm norm, last;
+    const float *alpha; /* width, or NULL where there is no d */
 };
 
 struct layer {

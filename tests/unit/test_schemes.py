@@ -1,0 +1,270 @@
+"""Protects the rivals: initial weights, and all that the paper's model has beyond its equations."""
+
+import math
+from typing import Any, Dict, Iterator, Tuple
+
+import pytest
+import torch
+from helpers.language_models import build_lm
+from helpers.models import (
+    PAD,
+    assert_close,
+    assert_same_gradients,
+    build,
+    forward,
+    let_sentences_end,
+    output_and_gradients,
+    sample,
+    step_by_step,
+    stir,
+)
+from helpers.scheme_equations import CASES, options_of
+from helpers.searches import assert_same_hypotheses, by_layers, prepared, search
+from torch import Tensor, nn
+
+from resdual_fairseq.model.blocks import blocks_of
+from resdual_fairseq.schemes import RESIDUALS
+
+IN_TORCH = ("hyper", "mhc", "dlcl")
+"""Schemes of which the compiled library has no form."""
+WITH_SUM = [case for case in CASES if RESIDUALS[CASES[case][0]].has_sum]
+WITH_LAYERDROP = [case for case in CASES if RESIDUALS[CASES[case][0]].can_drop_layers]
+
+
+def moved(case: str, **options: Any) -> nn.Module:
+    return stir(build(**{**options_of(case), **options}), size=0.1)
+
+
+def projections(model: nn.Module) -> Iterator[Tuple[Any, str, nn.Linear]]:
+    """Of every block, each projection with its name in the layer."""
+    for block in blocks_of(model):
+        layer = getattr(model, block.stack).layers[block.layer]
+        attention = {"self_attn": "self_attn", "cross_attn": "encoder_attn"}.get(block.part)
+        names = ["q_proj", "k_proj", "v_proj", "out_proj"] if attention else ["fc1", "fc2"]
+        for name in names:
+            yield block, name, getattr(getattr(layer, attention) if attention else layer, name)
+
+
+def expected_std(kind: str, block: Any, name: str, weight: Tensor) -> float:
+    """What the papers say of initial weights, 4 + 2 layers."""
+    layers, others = (4, 2) if block.stack == "encoder" else (2, 4)
+    on_path = name not in ("q_proj", "k_proj")
+    xavier = math.sqrt(2 / sum(weight.shape))
+    if kind == "deepnorm":
+        beta = (12 * layers) ** -0.25
+        if block.stack == "encoder":
+            beta = 0.87 * (layers**4 * others) ** (-1 / 16)
+        return xavier * (beta if on_path else 1)
+    if kind == "tfixup":
+        gain = 0.67 * layers**-0.25 if block.stack == "encoder" else (9 * layers) ** -0.25
+        return xavier * (gain if on_path else 1)
+    if kind == "dsinit":
+        return xavier * (block.layer + 1) ** -0.25
+    assert kind == "admin"
+    return xavier / math.sqrt(2 if name in ("q_proj", "k_proj", "v_proj") else 1)
+
+
+@pytest.mark.parametrize("kind", ["deepnorm", "tfixup", "dsinit", "admin"])
+def test_initial_weights_are_absolute(kind: str) -> None:
+    sizes = {"encoder_embed_dim": 128, "encoder_ffn_embed_dim": 256}
+    model = build(residual=kind, encoder_layers=4, decoder_layers=2, **sizes)
+    for block, name, projection in projections(model):
+        expected = expected_std(kind, block, name, projection.weight)
+        assert projection.weight.std().item() == pytest.approx(expected, rel=0.02)
+        assert abs(projection.weight.mean().item()) < 0.05 * expected
+        assert not projection.bias.any()
+
+
+def test_b2t_multiplies_what_is_there() -> None:
+    post, model = build(residual="post"), build(residual="b2t")
+    for (block, _, host), (_, _, ours) in zip(projections(post), projections(model)):
+        layers = 2 if block.stack == "encoder" else 3
+        torch.testing.assert_close(ours.weight, host.weight * layers**-0.5, rtol=1e-6, atol=0)
+        assert torch.equal(ours.bias, host.bias)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_embeddings_of_tfixup(shared: bool) -> None:
+    sizes = {"encoder_embed_dim": 128, "encoder_layers": 4, "decoder_layers": 2}
+    model = build(residual="tfixup", share_all_embeddings=shared, **sizes)
+    for stack, layers in (("encoder", 4), ("decoder", 4 if shared else 2)):
+        table = getattr(model, stack).embed_tokens.weight
+        words = torch.cat((table[:PAD], table[PAD + 1 :]))
+        assert words.std().item() == pytest.approx(128**-0.5 * (9 * layers) ** -0.25, rel=0.05)
+        assert not table[PAD].any()
+    table = build_lm(residual="tfixup", decoder_layers=3).decoder.embed_tokens.weight
+    assert table.std().item() == pytest.approx(8**-0.5 * 27**-0.25, rel=0.2)
+
+
+@pytest.mark.parametrize("case", ["hyper", "hyper static", "hyper of two"])
+def test_hyper_connections_start_as_pre_ln(case: str) -> None:
+    """A stack's output is LN_out of n times the stream, whose eps counts n^2 times less."""
+    model, pre = build(**options_of(case)).eval(), build(residual="pre").eval()
+    for stack in (pre.encoder, pre.decoder):
+        stack.layer_norm.eps /= CASES[case][1].get("residual_streams", 4) ** 2
+    model.load_state_dict(pre.state_dict(), strict=False)
+    assert_close(forward(model, sample()), forward(pre, sample()), tolerance=1e-6)
+
+
+def test_rezero_starts_as_the_embeddings() -> None:
+    model = build(residual="rezero").eval()
+    source = sample()["net_input"]["src_tokens"]
+    states = model.encoder(source, return_all_hiddens=True)
+    assert torch.equal(states["encoder_out"][0], states["encoder_states"][0])
+
+
+@pytest.mark.parametrize(("layers", "start"), [(18, 0.1), (24, 1e-5), (25, 1e-6)])
+def test_layerscale_starts_as_published(layers: int, start: float) -> None:
+    model = build(residual="layerscale", decoder_layers=layers)
+    assert model.decoder.layers[0].final_layer_norm.gamma[0].item() == pytest.approx(start)
+    model = build(residual="layerscale", decoder_layers=layers, residual_gain=0.5)
+    assert model.decoder.layers[0].final_layer_norm.gamma[0].item() == 0.5
+
+
+def test_a_learned_alpha_starts_as_0_and_is_learned() -> None:
+    fixed = build(residual_alpha=0.0)
+    for option, size in (("learned", 8), ("learned-scalar", 1)):
+        model = build(residual_alpha=option)
+        model.load_state_dict(fixed.state_dict(), strict=False)
+        assert model.decoder.layer_norm.learned_alpha.shape == (size,)
+        expected, _ = output_and_gradients(fixed)
+        actual, gradients = output_and_gradients(model)
+        assert_close(actual, expected)
+        for stack in ("encoder", "decoder"):
+            gradient = gradients[f"{stack}.layer_norm.learned_alpha"]
+            assert gradient is not None and bool(gradient.ne(0).all())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_activation_checkpointing(case: str) -> None:
+    found = []
+    for options in ({}, {"checkpoint_activations": True}):
+        model = moved(case, dropout=0.2, **options).train()
+        found.append(output_and_gradients(model, seed=2))
+    assert_close(found[1][0], found[0][0])
+    assert_same_gradients(found[1][1], found[0][1])
+
+
+@pytest.mark.parametrize("case", WITH_LAYERDROP)
+def test_layerdrop(case: str) -> None:
+    """A dropped layer leaves what the streams hold; one that stays computes."""
+    model = moved(case, encoder_layerdrop=0.5, decoder_layerdrop=0.5).train()
+    outputs = {
+        round(output_and_gradients(model, seed=seed)[0].sum().item(), 9) for seed in range(6)
+    }
+    assert len(outputs) > 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if RESIDUALS[CASES[case][0]].can_be_pruned]
+)
+def test_a_pruned_model_leaves_layers_out(case: str) -> None:
+    whole = moved(case, encoder_layers=3).eval()
+    state = whole.state_dict()
+    pruned = build(**options_of(case), encoder_layers=2, decoder_layers=3).eval()
+    kept = {
+        name.replace("encoder.layers.2.", "encoder.layers.1."): weight
+        for name, weight in state.items()
+        if not name.startswith("encoder.layers.1.")
+    }
+    pruned.load_state_dict(kept)
+    del whole.encoder.layers[1]
+    source = sample()["net_input"]["src_tokens"]
+    expected, actual = (model.encoder(source)["encoder_out"][0] for model in (whole, pruned))
+    assert_close(actual, expected, tolerance=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_decoding_step_by_step(case: str) -> None:
+    """In the compiled library where it has the form, by torch's steps, and by the layers."""
+    model = let_sentences_end(moved(case)).float()
+    ready = prepared(model.eval())
+    assert (ready.decoder.packed is None) == (CASES[case][0] in IN_TORCH)
+    layers = by_layers(ready)
+    words = sample()["net_input"]["prev_output_tokens"].masked_fill(
+        sample()["net_input"]["prev_output_tokens"].eq(PAD), 9
+    )
+    memory = ready.encoder(sample()["net_input"]["src_tokens"])
+    expected = layers.decoder(words, layers.encoder(sample()["net_input"]["src_tokens"]))[0]
+    for one in (ready, layers):
+        assert_close(torch.cat(step_by_step(one, words, memory), dim=1), expected, 1e-4)
+    assert_same_hypotheses(search([ready], beam_size=2), search([layers], beam_size=2), 1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_torchscript(case: str) -> None:
+    model = moved(case, export=True, encoder_layers=1, decoder_layers=1).float().eval()
+    expected = forward(model, sample())
+    assert_close(torch.jit.script(model)(**sample()["net_input"])[0], expected, 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("case", CASES)
+def test_in_16_bits(case: str, dtype: torch.dtype) -> None:
+    """Forward and backward in the dtype of the weights, near to what wide numbers give."""
+    model = moved(case)
+    expected, _ = output_and_gradients(model)
+    actual, gradients = output_and_gradients(model.to(dtype))
+    assert actual.dtype == dtype
+    assert all(g is not None and g.dtype == dtype for g in gradients.values())
+    assert (actual.double() - expected).norm() / expected.norm() < 0.1
+
+
+@pytest.mark.parametrize("case", WITH_SUM)
+def test_a_sum_in_float32(case: str) -> None:
+    """The stream that is a sum is wide in bf16, nothing changes in float64, and layers decode."""
+    narrow, wide = moved(case), moved(case, residual_fp32=True)
+    assert torch.equal(output_and_gradients(narrow)[0], output_and_gradients(wide)[0])
+    wide.bfloat16()
+    x, d = wide.decoder.layer_norm.init_streams(torch.randn(5, 3, 8, dtype=torch.bfloat16))
+    for layer in wide.decoder.layers:
+        x, d, _ = layer(x, d, torch.randn(4, 3, 8, dtype=torch.bfloat16))
+        assert (x if d is None else d).dtype == torch.float32
+    output, gradients = output_and_gradients(wide)
+    assert output.dtype == torch.bfloat16
+    assert all(g is not None and g.dtype == torch.bfloat16 for g in gradients.values())
+    expected = forward(narrow.eval(), sample())
+    assert (output.double() - expected).norm() / expected.norm() < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_under_autocast(case: str) -> None:
+    model = moved(case).float().eval()
+    expected = forward(model, sample())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = forward(model, sample())
+    assert (actual.float() - expected).norm() / expected.norm() < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_language_models_decode_step_by_step(case: str) -> None:
+    model = prepared(stir(build_lm(**options_of(case)), size=0.1).float().eval())
+    tokens = sample()["net_input"]["prev_output_tokens"]
+    tokens = tokens.masked_fill(tokens.eq(PAD), 9)
+    expected = by_layers(model)(tokens)[0]
+    assert_close(torch.cat(step_by_step(model, tokens), dim=1), expected, 1e-4)
+    assert (model.decoder.packed is None) == (CASES[case][0] in IN_TORCH)
+
+
+def test_parameters_have_names_of_their_own() -> None:
+    """What each kind adds to Post-LN's state dict is part of the format of checkpoints."""
+    plain = set(build(residual="post").state_dict())
+    added: Dict[str, set] = {}
+    for case in CASES:
+        names = set(build(**options_of(case)).state_dict()) - plain
+        layer = {n.split("final_layer_norm.")[1] for n in names if "0.final_layer_norm." in n}
+        added[case] = layer | {n for n in names if n.startswith("encoder.layer_norm.")}
+    closing = {"encoder.layer_norm.weight", "encoder.layer_norm.bias"}
+    assert added["siamese bare"] == {
+        *("dual_norm.weight", "dual_norm.bias"),
+        *("encoder.layer_norm.dual_norm.weight", "encoder.layer_norm.dual_norm.bias"),
+    }
+    assert added["admin"] == {"omega"}
+    assert added["layerscale"] == {"gamma", *closing}
+    assert added["learned alpha"] == {"encoder.layer_norm.learned_alpha", *closing}
+    assert added["b2t"] == added["deepnorm"] == added["admin flat-fixed"] == set()
