@@ -139,6 +139,8 @@ class Residual(Norm):
         place: where it stands.
     """
 
+    title: ClassVar[str] = ""
+    """The scheme's name in figures and tables."""
     norms_blocks_input: ClassVar[bool] = False
     """True where fairseq would call the stack ``normalize_before``."""
     has_closing_norm: ClassVar[bool] = False
@@ -198,6 +200,8 @@ class Residual(Norm):
 class PostLN(Residual):
     """x_{k+1} = LN_k(x_k + f_k(x_k)), y = x_{N+1} (Vaswani et al. 2017)."""
 
+    title = "Post-LN"
+
     def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         return self(x + f), d
 
@@ -231,6 +235,7 @@ class SumOfOutputs(Residual):
 class PreLN(SumOfOutputs):
     """x_{k+1} = x_k + f_k(LN_k(x_k)), y = LN_out(x_{N+1})."""
 
+    title = "Pre-LN"
     norms_blocks_input = True
     has_closing_norm = True
 
@@ -254,6 +259,7 @@ class ResiDual(Residual):
     A learned alpha, which is not in the paper, starts from ``gain`` (0).
     """
 
+    title = "ResiDual"
     has_closing_norm = True
     has_sum = True
     reads = ("scale", "alpha", "gain")

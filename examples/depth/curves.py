@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 COLORS = {"post": "#D55E00", "pre": "#0072B2", "resdual": "#009E73"}
+MORE_COLORS = plt.get_cmap("tab20").colors
 
 
 def draw_curves(outcomes: Sequence[Outcome], baselines: Baselines, folder: Path) -> None:
@@ -64,17 +65,18 @@ def draw_kind(axis: plt.Axes, same: Sequence[Outcome], residual: str) -> None:
     updates = sorted(by_update)
     if not updates:
         return
+    color = COLORS.get(residual, MORE_COLORS[list(NAMES).index(residual) % len(MORE_COLORS)])
     axis.plot(
         updates,
         [float(np.mean(by_update[u])) for u in updates],
-        color=COLORS[residual],
+        color=color,
         label=NAMES[residual],
     )
     axis.fill_between(
         updates,
         [min(by_update[u]) for u in updates],
         [max(by_update[u]) for u in updates],
-        color=COLORS[residual],
+        color=color,
         alpha=0.2,
         linewidth=0,
     )

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 
-NAMES = {"post": "Post-LN", "pre": "Pre-LN", "resdual": "ResiDual"}
+from resdual_fairseq.schemes import RESIDUALS
+
+NAMES = {kind: scheme.title for kind, scheme in RESIDUALS.items()}
 
 
 class Baselines(NamedTuple):

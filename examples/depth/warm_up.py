@@ -35,6 +35,7 @@ from resdual_fairseq.preparation.run_steps import (  # noqa: E402
     tool,
     write_whole,
 )
+from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
 
 PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
@@ -147,7 +148,13 @@ def parse_arguments() -> argparse.Namespace:
     kinds = ["post", "pre", "resdual"]
     add = parser.add_argument
     add("--layers", type=int, nargs="+", default=[6, 12, 24], metavar="N", help="of either stack")
-    add("--residuals", nargs="+", default=kinds, choices=kinds, help="residual connections")
+    add(
+        "--residuals",
+        nargs="+",
+        default=kinds,
+        choices=list(RESIDUALS),
+        help="residual connections",
+    )
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each")
     add("--warm-up", type=int, default=125, help="updates, in the runs that have one")
     add("--updates", type=int, default=250, help="of every run")

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..files import replacing
+from ..schemes import RESIDUALS
 from .curves import Curve, curves, within
 from .table import Row
 from .theory import Point, collapse, exponential_trend, level, resdual_bound
@@ -21,7 +22,7 @@ from .verdicts import FP16_LARGEST
 COLORS = {"post": "#D55E00", "pre": "#0072B2", "resdual": "#009E73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""
 MORE_COLORS = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-NAMES = {"post": "Post-LN", "pre": "Pre-LN", "resdual": "ResiDual"}
+NAMES = {kind: scheme.title for kind, scheme in RESIDUALS.items()}
 PARTS = {
     "self_attn": ("o", "self-attention"),
     "cross_attn": ("s", "cross-attention"),

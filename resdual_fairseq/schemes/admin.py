@@ -28,6 +28,7 @@ class Admin(PostLN):
     which needs no profiling pass. Initial weights are those of the fairseq it was written for.
     """
 
+    title = "Admin"
     variants = ("log", "log-fixed", "flat", "flat-fixed", "linear")
     can_be_pruned = False
 

@@ -19,6 +19,8 @@ class B2T(PostLN):
     without norms is not here.
     """
 
+    title = "B2T"
+
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
         self.ends_layer = place.ends_layer

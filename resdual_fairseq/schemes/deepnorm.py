@@ -30,6 +30,7 @@ class DeepNorm(PostLN):
     queries and keys. Biases are 0, so that beta scales all that a block puts out.
     """
 
+    title = "DeepNorm"
     can_be_pruned = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

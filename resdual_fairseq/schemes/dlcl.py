@@ -22,6 +22,7 @@ class DLCL(Residual):
     Wang et al. 2019 (arXiv 1906.01787, section 4). Initial weights are fairseq's.
     """
 
+    title = "DLCL"
     has_closing_norm = True
     can_drop_layers = False
     can_be_pruned = False
@@ -43,8 +44,7 @@ class DLCL(Residual):
 
     def init_streams(self, x: Tensor) -> Streams:
         assert self.column is not None
-        terms = self.column * x.unsqueeze(-2)
-        return terms[..., 0, :], terms[..., 1:, :]
+        return self.column[0] * x, self.column[1:] * x.unsqueeze(-2)
 
     def block_input(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         return self(x) if self.is_pre else x
@@ -56,9 +56,9 @@ class DLCL(Residual):
         assert d is not None
         if self.is_pre:
             y = self.layer_norm(y)
-        terms = d + self.column * y.unsqueeze(-2)
-        x = terms[..., 0, :]
-        return (x if self.is_pre else self.layer_norm(x)), terms[..., 1:, :]
+        x = d[..., 0, :] + self.column[0] * y
+        d = d[..., 1:, :] + self.column[1:] * y.unsqueeze(-2)
+        return (x if self.is_pre else self.layer_norm(x)), d
 
     def stack_output(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         return self(x) if self.is_pre else x

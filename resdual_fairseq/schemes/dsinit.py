@@ -16,6 +16,7 @@ class DSInit(PostLN):
     (``paper``). Biases are 0. Their merged attention is not here.
     """
 
+    title = "DS-Init"
     variants = ("code", "paper")
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

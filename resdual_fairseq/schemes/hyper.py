@@ -43,6 +43,7 @@ class HyperConnections(ManyStreams):
     fairseq's weight decay reaches A and B, which the paper's does not.
     """
 
+    title = "hyper-connections"
     variants = ("dynamic", "static")
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

@@ -15,6 +15,7 @@ class Keel(PostLN):
     here they are layer norms, as everywhere in the model. Initial weights are fairseq's.
     """
 
+    title = "Keel"
     variants = ("blocks", "layers")
     can_be_pruned = False
 

@@ -22,6 +22,7 @@ class LayerScale(PreLN):
     1e-5 to 24, 1e-6 above, unless ``gain`` says another. Initial weights are fairseq's.
     """
 
+    title = "LayerScale"
     reads = ("gain",)
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

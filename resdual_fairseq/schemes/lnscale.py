@@ -14,6 +14,7 @@ class LNScale(PreLN):
     fairseq's.
     """
 
+    title = "LN scaling"
     can_be_pruned = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

@@ -32,6 +32,8 @@ class MHC(ManyStreams):
     fairseq's.
     """
 
+    title = "mHC"
+
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
         n = self.n

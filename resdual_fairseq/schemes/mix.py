@@ -17,6 +17,7 @@ class MixLN(Residual):
     Li et al. 2024 (arXiv 2412.13795), who take a = 0.25.
     """
 
+    title = "Mix-LN"
     has_closing_norm = True
     can_drop_layers = False
     can_be_pruned = False

@@ -16,6 +16,7 @@ class ReZero(SumOfOutputs):
     are fairseq's.
     """
 
+    title = "ReZero"
     has_norms = False
     reads = ("gain",)
 

@@ -16,6 +16,7 @@ class SandwichLN(PreLN):
     Initial weights are fairseq's: CogView's N(0, 0.02) is made for its width.
     """
 
+    title = "Sandwich-LN"
     variants = ("sandwich", "peri")
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:

@@ -22,6 +22,7 @@ class SiameseNorm(Residual):
     1 / sqrt(l + 1) (variant ``paper-scale``). Initial weights are fairseq's.
     """
 
+    title = "SiameseNorm"
     has_closing_norm = True
     has_sum = True
     can_be_pruned = False

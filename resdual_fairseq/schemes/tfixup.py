@@ -19,6 +19,7 @@ class TFixup(SumOfOutputs):
     Huang et al. 2020 (ICML, section 3.3). Biases are 0.
     """
 
+    title = "T-Fixup"
     has_norms = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
