@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -19,9 +20,10 @@ from .table import Row
 from .theory import Point, collapse, exponential_trend, level, resdual_bound
 from .verdicts import FP16_LARGEST
 
+TAB20 = tuple(to_hex(plt.get_cmap("tab20")(n)) for n in range(20))
 COLORS = {"post": "#D55E00", "pre": "#0072B2", "resdual": "#009E73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""
-MORE_COLORS = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+MORE_COLORS = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", *TAB20)
 NAMES = {kind: scheme.title for kind, scheme in RESIDUALS.items()}
 PARTS = {
     "self_attn": ("o", "self-attention"),

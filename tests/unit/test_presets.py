@@ -6,10 +6,11 @@ from typing import Any, Dict
 
 import pytest
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from helpers.models import MODEL
+from helpers.models import MODEL, build
 from omegaconf import OmegaConf
 
 import resdual_fairseq
+from resdual_fairseq.schemes import RESIDUALS
 from resdual_fairseq.transformer import ResDualTransformerModel
 
 CONFIGS = Path(resdual_fairseq.__file__).parent / "config"
@@ -125,3 +126,16 @@ def test_a_hydra_config_says_where_gradients_are_logged(path: Path) -> None:
     assert model["log_block_gradients"] == 0
     assert model["save_dir"] == "${checkpoint.save_dir}"
     assert model["tensorboard_logdir"] == "${common.tensorboard_logdir}"
+
+
+RIVALS = [path for path in sorted(CONFIGS.glob("*.yaml")) if not path.stem.startswith(MODEL)]
+
+
+@pytest.mark.parametrize("path", RIVALS, ids=lambda path: path.stem)
+def test_a_rivals_hydra_config_builds_its_scheme(path: Path) -> None:
+    config = OmegaConf.load(path)
+    kind = path.stem.split("_")[0]
+    assert f"--config-name {path.stem} " in path.read_text()
+    small = {**sizes(8, 16, 2, 1), "encoder_layers": 2, "dropout": config.model.dropout}
+    model = build(**{**OmegaConf.to_container(config.model), **small, "arch": MODEL})
+    assert type(model.encoder.layer_norm) is RESIDUALS[kind]
