@@ -70,6 +70,11 @@ def siamese_connection(c: Any) -> ConnectionSpec:
     return ConnectionSpec(**norms, gain=c.output_gain, dual_scale=1.0)
 
 
+def keel_connection(c: Any) -> ConnectionSpec:
+    sum_norm = None if c.is_first else c
+    return ConnectionSpec(input_norm=c.input_norm, sum_norm=sum_norm, skip=c.alpha)
+
+
 def admin_skip(c: Any) -> Gain:
     return c.fixed_omega if c.omega is None else c.omega
 
@@ -81,7 +86,7 @@ CONNECTIONS: Dict[type, Callable[[Any], ConnectionSpec]] = {
     DSInit: lambda c: ConnectionSpec(sum_norm=c),
     DeepNorm: lambda c: ConnectionSpec(sum_norm=c, skip=c.alpha),
     Admin: lambda c: ConnectionSpec(sum_norm=c, skip=admin_skip(c)),
-    Keel: lambda c: ConnectionSpec(input_norm=c.input_norm, sum_norm=c, skip=c.alpha),
+    Keel: keel_connection,
     B2T: lambda c: ConnectionSpec(sum_norm=c, adds_dual=c.ends_layer, sets_dual=c.ends_layer),
     MixLN: lambda c: ConnectionSpec(**{"input_norm" if c.is_pre else "sum_norm": c}),
     SandwichLN: lambda c: ConnectionSpec(input_norm=c, output_norm=c.output_norm),

@@ -28,6 +28,8 @@ class DeepNorm(PostLN):
     Wang et al. 2022 (arXiv 2203.00555, figure 2 and section 3.2). Initial weights are
     Xavier-normal, times beta where they lead to values, outputs and feed-forward, times 1 for
     queries and keys. Biases are 0, so that beta scales all that a block puts out.
+    The authors' torchscale has 1.15 in place of 0.87, and multiplies weights and biases that are
+    there.
     """
 
     title = "DeepNorm"

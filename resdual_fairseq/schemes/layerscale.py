@@ -19,7 +19,8 @@ class LayerScale(PreLN):
     """x_{k+1} = x_k + gamma_k * f_k(LN_k(x_k)), y = LN_out(x_{N+1}); gamma_k is a learned vector.
 
     Touvron et al. 2021 (CaiT, arXiv 2103.17239, section 2): gamma starts from 0.1 to 18 layers,
-    1e-5 to 24, 1e-6 above, unless ``gain`` says another. Initial weights are fairseq's.
+    1e-5 to 24, 1e-6 above, unless ``gain`` says another (their
+    XXS36 starts from 1e-5). Initial weights are fairseq's.
     """
 
     title = "LayerScale"

@@ -27,7 +27,8 @@ class MHC(ManyStreams):
     H'_i = q_i f + sum_j M_ji H_j with q = 2 sigmoid(a_2 z phi_2 + b_2) and
     M = Sinkhorn(a_3 z phi_3 + b_3), 20 rounds.
 
-    Xie et al. 2025 (arXiv 2512.24880), with n = 4 and a = 0.01. As in Megatron-LM, phi starts
+    Xie et al. 2025 (arXiv 2512.24880), with n = 4 and a = 0.01. The transposition of M and 1e-6 are
+    those of DeepSeek's TileKernels; the paper's equations have neither. As in Megatron-LM, phi starts
     Xavier-uniform and b at 0: M mixes all streams alike then. Initial weights of blocks are
     fairseq's.
     """

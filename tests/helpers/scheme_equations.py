@@ -126,9 +126,11 @@ def lnscale(x: Tensor, stack: Stack) -> Tensor:
 
 
 def keel(x: Tensor, stack: Stack) -> Tensor:
-    counted = stack.layers if stack.option("residual_variant", "") == "layers" else stack.blocks
-    for block in stack.blocks:
-        x = block.norm(len(counted) * x + block.f(stack.norm(f"{block.name}.input_norm")(x)))
+    first, *others = stack.blocks
+    x = x + first.f(stack.norm(f"{first.name}.input_norm")(x))
+    for block in others:
+        alpha = 1 if block in stack.layers[0] else len(stack.blocks)
+        x = block.norm(alpha * x + block.f(stack.norm(f"{block.name}.input_norm")(x)))
     return x
 
 
@@ -289,7 +291,6 @@ CASES: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "layerscale": ("layerscale", {}),
     "lnscale": ("lnscale", {}),
     "keel": ("keel", {}),
-    "keel layers": ("keel", {"residual_variant": "layers"}),
     "siamese": ("siamese", {}),
     "siamese bare": ("siamese", {"residual_variant": "bare"}),
     "siamese paper-scale": ("siamese", {"residual_variant": "paper-scale"}),

@@ -59,7 +59,8 @@ def expected_std(kind: str, block: Any, name: str, weight: Tensor) -> float:
         gain = 0.67 * layers**-0.25 if block.stack == "encoder" else (9 * layers) ** -0.25
         return xavier * (gain if on_path else 1)
     if kind == "dsinit":
-        return xavier * (block.layer + 1) ** -0.25
+        one_matrix = block.part == "self_attn" and name in ("q_proj", "k_proj", "v_proj")
+        return xavier * (block.layer + 1) ** -0.25 / math.sqrt(2 if one_matrix else 1)
     assert kind == "admin"
     return xavier / math.sqrt(2 if name in ("q_proj", "k_proj", "v_proj") else 1)
 
