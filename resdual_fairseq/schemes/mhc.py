@@ -28,8 +28,8 @@ class MHC(ManyStreams):
     M = Sinkhorn(a_3 z phi_3 + b_3), 20 rounds.
 
     Xie et al. 2025 (arXiv 2512.24880), with n = 4 and a = 0.01. The transposition of M and 1e-6 are
-    those of DeepSeek's TileKernels; the paper's equations have neither. As in Megatron-LM, phi starts
-    Xavier-uniform and b at 0: M mixes all streams alike then. Initial weights of blocks are
+    those of DeepSeek's TileKernels; the paper's equations have neither. As in Megatron-LM, phi
+    starts Xavier-uniform and b at 0: M mixes all streams alike then. Initial weights of blocks are
     fairseq's.
     """
 

@@ -19,7 +19,8 @@ class SiameseNorm(Residual):
     ResiDual whose d reaches the blocks, too.
 
     2026 (arXiv 2602.08064). The factor is that of the published code; the paper's text has
-    1 / sqrt(l + 1) (variant ``paper-scale``; where its l begins is not said: here at 1). Initial weights are fairseq's.
+    1 / sqrt(l + 1) (variant ``paper-scale``; where its l begins is not said: here at 1).
+    Initial weights are fairseq's.
     """
 
     title = "SiameseNorm"

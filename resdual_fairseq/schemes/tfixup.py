@@ -16,8 +16,8 @@ class TFixup(SumOfOutputs):
     blocks, takes (3 N)^(-1/4), which is the same of three blocks a layer. Embeddings are N(0,
     1/C), times (9 L)^(-1/4) of their stack; of the encoder where the two share them.
 
-    Huang et al. 2020 (ICML, section 3.3). Biases are 0. Their code leaves queries and keys at 1/sqrt(2)
-    of this, and the biases of both and of values at torch's own.
+    Huang et al. 2020 (ICML, section 3.3). Biases are 0. Their code leaves queries and keys at
+    1/sqrt(2) of this, and the biases of both and of values at torch's own.
     """
 
     title = "T-Fixup"
