@@ -11,6 +11,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.utils import import_user_module
 
 from ..errors import ResDualError
+from ..schemes import RESIDUALS
 
 UNKNOWN = "model of unknown options"
 
@@ -56,9 +57,12 @@ def kept_options(options: Namespace) -> Dict[str, Any]:
         kind = "pre" if norms == {True} else "post"
     shares_all = bool(getattr(options, "share_all_embeddings", False))
     shares_two = bool(getattr(options, "share_decoder_input_output_embed", False))
+    variants = RESIDUALS[kind].variants if kind in RESIDUALS else ()
     return {
         "residual": kind,
+        "residual_variant": getattr(options, "residual_variant", None) or (*variants, None)[0],
         "residual_alpha": getattr(options, "residual_alpha", 1.0),
+        "residual_post_fraction": getattr(options, "residual_post_fraction", 0.25),
         "share_all_embeddings": shares_all,
         "share_decoder_input_output_embed": shares_all or shares_two,
     }

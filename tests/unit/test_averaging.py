@@ -146,6 +146,10 @@ def test_inputs_that_cannot_be(tmp_path: Path) -> None:
         equations = save(tmp_path / "equations.pt", weights(1), **options)
         told = f"{equations} was trained with --{name.replace('_', '-')} {value}, and {own} with"
         assert told in failure("--inputs", own, equations, *output)
+    full = save(tmp_path / "full.pt", weights(1), residual="siamese")
+    save(tmp_path / "bare.pt", weights(1), residual="siamese", residual_variant="bare")
+    told = f"{tmp_path / 'bare.pt'} was trained with --residual-variant bare, and {full} with"
+    assert told in failure("--inputs", full, tmp_path / "bare.pt", *output)
     other = save(tmp_path / "other.pt", {"encoder.weight": torch.zeros(4, 3)})
     assert f"{other} holds other weights than {first}; average checkpoints of one run" in failure(
         "--inputs", first, other, *output
