@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from helpers.models import EOS, PAD, assert_close, sample, stirred
+from helpers.scheme_equations import options_of
 from torch import Tensor, nn
 
 from resdual_fairseq.errors import ResDualError
@@ -32,6 +33,9 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
         "quant_noise_pq": 0.5, "quant_noise_pq_block_size": 4, "share_all_embeddings": True,
     },
     "layers": {"encoder_layers_to_keep": "1", "decoder_layers_to_keep": "0,2"},
+    **{case: options_of(case) for case in (
+        "b2t", "peri", "mix", "keel", "siamese", "hyper", "mhc", "dlcl", "learned alpha",
+    )},
 }  # fmt: skip
 TARGET = torch.tensor([[EOS, 5, 7, 9, 4], [EOS, 6, 6, 4, 8], [EOS, 8, 4, 5, 11]])
 
@@ -112,6 +116,15 @@ def test_graphs_of_onnx(exported: Tuple[nn.Module, Any, Path]) -> None:
         assert_they_compute(encoding, step, model, rows)
     (given,) = onnxruntime.InferenceSession(folder / ENCODER).get_inputs()
     assert (given.name, given.shape) == ("source", ["rows", "source_length"])
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_graphs_of_a_stack_that_keeps_its_history(tmp_path: Path) -> None:
+    model = stirred(**options_of("dlcl post"), encoder_layers=1, decoder_layers=1).float()
+    for name, graph in programs(model).items():
+        write_graph(name, graph, tmp_path)
+    assert_they_compute(as_function(tmp_path / ENCODER), as_function(tmp_path / STEP), model, 3)
 
 
 @torch.no_grad()
