@@ -1,8 +1,8 @@
 """Does every scheme train deep stacks at all? Sequences of letters, to be turned round.
 
 A target is its source backwards, so that a model has to learn where to look and nothing else. All
-schemes have the same stack, batches, optimizer and warm-up; each is tried at the rates of a list,
-until it writes 99 % of new sequences without a mistake (greedily, letter by letter).
+schemes have the same stack, batches, optimizer and warm-up; each is tried at the rates of a list, one
+after the other, until it writes 99 % of new sequences without a mistake (greedily).
 
     python examples/depth/reversal.py --out reversal.md
 """
@@ -107,17 +107,22 @@ def updates_needed(kind: str, rate: float, args: argparse.Namespace) -> int | No
 
 
 def study(args: argparse.Namespace) -> None:
-    kinds = [*args.residuals]
-    rows = ["| scheme | " + " | ".join(f"rate {rate:g}" for rate in args.lr) + " |"]
-    rows.append("|---|" + "---|" * len(args.lr))
-    for kind in kinds:
-        cells = []
+    rows = [
+        "| scheme | learns at a rate of | after updates | and not before, at |",
+        "|---|---|---|---|",
+    ]
+    for kind in args.residuals:
         began = time.monotonic()
+        failed: list[float] = []
+        found = None
         for rate in args.lr:
             found = updates_needed(kind, rate, args)
-            cells.append(f"{found} updates" if found else f"not in {args.updates}")
+            if found:
+                break
+            failed.append(rate)
         title = "ResiDual, learned alpha" if kind == "learned" else RESIDUALS[kind].title
-        rows.append(f"| {title} | {' | '.join(cells)} |")
+        told = f"{rate:g} | {found}" if found else f"none | not in {args.updates}"
+        rows.append(f"| {title} | {told} | {', '.join(map('{:g}'.format, failed))} |")
         say(f"{rows[-1]}  ({time.monotonic() - began:.0f} s)")
         write_whole(args.out, "\n".join(rows) + "\n")
     say(f"written: {args.out}")
@@ -135,9 +140,10 @@ if __name__ == "__main__":
     add("--layers", type=int, default=12, help="of either stack (12)")
     add("--width", type=int, default=32, help="of the model; feed-forward is twice as wide (32)")
     add("--length", type=int, default=5, help="letters of a sequence (5)")
-    add("--lr", type=float, nargs="+", default=[1e-3, 4e-3], help="learning rates (0.001 0.004)")
+    add("--lr", type=float, nargs="+", default=[1e-3, 5e-4, 2.5e-4],
+        help="learning rates, in their order (0.001 0.0005 0.00025)")  # fmt: skip
     add("--warm-up", type=int, default=100, help="updates until the rate is reached (100)")
-    add("--updates", type=int, default=1000, help="at most (1000)")
+    add("--updates", type=int, default=1500, help="at most (1500)")
     add("--batch", type=int, default=64, help="sequences of an update (64)")
     add("--seed", type=int, default=1, help="of weights and batches (1)")
     arguments = parser.parse_args()
