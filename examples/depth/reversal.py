@@ -1,8 +1,8 @@
 """Does every scheme train deep stacks at all? Sequences of letters, to be turned round.
 
 A target is its source backwards, so that a model has to learn where to look and nothing else. All
-schemes have the same stack, batches, optimizer and warm-up; each is tried at the rates of a list, one
-after the other, until it writes 99 % of new sequences without a mistake (greedily).
+schemes have the same stack, batches, optimizer and warm-up; each is tried at the rates of a list,
+in their order, until it writes 99 % of new sequences without a mistake (greedily).
 
     python examples/depth/reversal.py --out reversal.md
 """
