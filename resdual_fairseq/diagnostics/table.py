@@ -10,7 +10,7 @@ FILE = "measurements.csv"
 
 COLUMNS: Dict[str, str] = {
     "model": "which model: kind-depth-seed, or a checkpoint's path",
-    "residual": "its residual connections: post, pre or resdual",
+    "residual": "its residual connections, as --residual names them",
     "depth": "layers of the stack",
     "seed": "seed of the initial weights; 0 for a checkpoint",
     "stack": "encoder or decoder; model for what belongs to neither",

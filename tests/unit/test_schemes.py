@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from helpers.language_models import build_lm
 from helpers.models import (
     PAD,
@@ -17,11 +18,13 @@ from helpers.models import (
     sample,
     step_by_step,
     stir,
+    task,
 )
 from helpers.scheme_equations import CASES, options_of
 from helpers.searches import assert_same_hypotheses, by_layers, prepared, search
 from torch import Tensor, nn
 
+from resdual_fairseq.diagnostics.measure import Label, measure
 from resdual_fairseq.model.blocks import blocks_of
 from resdual_fairseq.schemes import RESIDUALS
 
@@ -269,3 +272,25 @@ def test_parameters_have_names_of_their_own() -> None:
     assert added["layerscale"] == {"gamma", *closing}
     assert added["learned alpha"] == {"encoder.layer_norm.learned_alpha", *closing}
     assert added["b2t"] == added["deepnorm"] == added["admin flat-fixed"] == set()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_diagnostics_of_a_checkpoint(case: str) -> None:
+    """Every block is measured; bounds, where a scheme has them, hold."""
+    model = moved(case)
+    criterion = LabelSmoothedCrossEntropyCriterion(task(), False, 0.1)
+    rows = measure(model, criterion, [sample()], Label("own", case, 0), trained=True)
+    blocks = len(blocks_of(model))
+    counted = {name: sum(r.quantity == name and not r.matrix for r in rows) for name in (
+        "gradient", "input_change", "effective_rank", "output_bound")}  # fmt: skip
+    has_bounds = CASES[case][0] in ("deepnorm", "dsinit")
+    bounded = blocks if has_bounds else 0
+    assert counted == {
+        "gradient": blocks, "input_change": blocks, "effective_rank": blocks + 2,
+        "output_bound": bounded,
+    }  # fmt: skip
+    found = {(r.stack, r.block, r.quantity): r.value for r in rows if not r.matrix}
+    for (stack, block, quantity), value in found.items():
+        assert math.isfinite(value)
+        if quantity == "output_bound":
+            assert found[stack, block, "output_size"] <= value
