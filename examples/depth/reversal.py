@@ -124,7 +124,7 @@ def study(args: argparse.Namespace) -> None:
         told = f"{rate:g} | {found}" if found else f"none | not in {args.updates}"
         rows.append(f"| {title} | {told} | {', '.join(map('{:g}'.format, failed))} |")
         say(f"{rows[-1]}  ({time.monotonic() - began:.0f} s)")
-        write_whole(args.out, "\n".join(rows) + "\n")
+        write_whole(args.out, "\n".join(rows))
     say(f"written: {args.out}")
 
 

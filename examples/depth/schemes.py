@@ -110,8 +110,8 @@ def ratio(points: Sequence[Point] | None) -> str:
 def exponent(points: Sequence[Point] | None) -> str:
     try:
         return f"{power_trend(points or []).slope:.2f}"
-    except (ValueError, ZeroDivisionError):
-        return ""
+    except ValueError:
+        return "0"
 
 
 def table(found: dict[str, Points], kinds: Sequence[str], depths: Sequence[int]) -> str:
@@ -140,7 +140,7 @@ def table(found: dict[str, Points], kinds: Sequence[str], depths: Sequence[int])
             f"| {RESIDUALS[kind].title} | {' | '.join(cells)} | {', '.join(change)} | "
             f"{largest:.3g} |"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join(rows)
 
 
 def pick(found: Points, kind: str, stack: str, depth: int) -> list[Point] | None:
@@ -158,7 +158,7 @@ def write(args: argparse.Namespace) -> None:
     kinds = [kind for kind in RESIDUALS if any(c.residual == kind for c in found["gradient"])]
     depths = sorted({row.depth for row in rows if row.depth})
     args.out.mkdir(parents=True, exist_ok=True)
-    text = table(found, kinds, [depths[0], depths[len(depths) // 2], depths[-1]])
+    text = table(found, kinds, sorted({depths[0], depths[len(depths) // 2], depths[-1]}))
     write_whole(args.out / "schemes.md", text)
     draw(found, kinds, args.out / "schemes.png")
     say(f"{text}\nwritten: {args.out}/schemes.md and schemes.png")

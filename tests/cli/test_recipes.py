@@ -76,7 +76,7 @@ def check_text(out: Path, languages: tuple[str, str], valid: int, lowercase: boo
     "script",
     [
         *(f"{recipe}/prepare.py" for recipe in ("iwslt14", "multi30k", "opus100", "wmt14_en_de")),
-        "depth/warm_up.py",
+        *(f"depth/{script}.py" for script in ("warm_up", "schemes", "reversal")),
     ],
 )
 def test_scripts_run_from_any_folder(script: str, tmp_path: Path) -> None:
