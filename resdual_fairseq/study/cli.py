@@ -121,6 +121,10 @@ def run(options: argparse.Namespace) -> None:
     if options.folder is not None:
         spec = spec.model_copy(update={"folder": options.folder.resolve()})
     study = StudyFolder(Path(str(spec.folder)))
+    if options.mode in ("plan", "run"):
+        from .checks import check
+
+        check(spec)
     if options.mode in ("plan", "run", "import"):
         tell_changes(spec, study)
     {
