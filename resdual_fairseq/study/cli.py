@@ -126,21 +126,12 @@ def run(options: argparse.Namespace) -> None:
 
         check(spec)
     if options.mode in ("plan", "run", "import"):
-        tell_changes(spec, study)
+        for line in lock.remember(spec, study):
+            say(line)
     {
         "plan": plan, "run": work, "status": status, "report": report, "export": export,
         "import": import_records,
     }[options.mode](options, spec, study)  # fmt: skip
-
-
-def tell_changes(spec: Spec, study: StudyFolder) -> None:
-    """Say what a spec edited since the last time means for what is done."""
-    changes = lock.remember(spec, study)
-    if changes:
-        say("the spec has changed:")
-        for change in changes:
-            say(f"  {change}")
-        say("results that the change does not touch are used, others stay in the folder unused")
 
 
 def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:

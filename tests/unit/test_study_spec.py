@@ -204,8 +204,16 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     changes: Dict[str, Any] = {"seeds": [101, 102, 103], "threads": 2}
     path = studies.write_spec(tmp_path, **changes)
     assert lock.remember(*studies.study_of(path)) == [
-        "seeds: [101, 102], now [101, 102, 103]", "threads: 1, now 2"
-    ]  # fmt: skip
+        "the spec has changed:",
+        "  seeds: [101, 102], now [101, 102, 103]",
+        "  threads: 1, now 2",
+        "results that the change does not touch are used, others stay in the folder unused",
+    ]
+    for damaged in ("name: [", ": [", "cut", "a: 1\na: {b", "\0"):
+        (tmp_path / "study" / lock.NAME).write_text(damaged)
+        (told,) = lock.remember(*studies.study_of(path))
+        assert "was damaged and is written anew" in told
+        assert lock.remember(*studies.study_of(path)) == []
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").touch()
