@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     run = add_mode(modes, "run", "work on it until nothing is left; run it as often as you like")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--workers", type=positive, metavar="N", help="start N workers here")
-    how.add_argument("--costs", action="store_true", help="measure costs now, and nothing else")
+    how.add_argument(
+        "--costs", action="store_true", help="measure costs now (again, if beside other work)"
+    )
     how.add_argument("--slurm", type=positive, metavar="N", help="submit N workers to Slurm")
     status = add_mode(modes, "status", "show what is done, at work and left")
     status.add_argument("--follow", action="store_true", help="go on showing until all is done")
@@ -142,6 +144,7 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .costs import forget_disturbed
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:
@@ -149,6 +152,7 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         say("submitted: " + " ".join(job.job_id for job in jobs) + f"; {PROGRAM} status shows them")
         return
     if options.costs:
+        forget_disturbed(study)
         Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
         return
     if options.workers:

@@ -15,6 +15,7 @@ import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
 
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study.costs import NAMES
 from resdual_fairseq.study.report import write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
@@ -280,6 +281,44 @@ def test_costs_are_named_by_language_and_unknown_ones_by_themselves(
     for name, label in (("report", "time of an update (s)"), ("report.ja", "1 更新の時間（秒）")):
         told = words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
         assert label in told and "made_up_cost" in told and "+2.0 % [+1.0, +3.0]" in told
+
+
+def test_costs_beside_other_work_are_open_and_never_said_to_be_of_an_idle_machine(
+    tmp_path: Path,
+) -> None:
+    findings = made_findings(gain=1.5, seed_sd=0.1, ratios=RATIOS, criteria=LIMITS)
+    idle = words_of(page(findings, tmp_path))
+    assert "measured updates come from an idle machine" in idle and "beside other" not in idle
+    notes = (Note("busy", {"cores": "2.0", "command": "resdual-study run --costs"}),)
+    findings = replace(findings, notes=notes)
+    told = words_of(page(findings, tmp_path))
+    assert "? open training time +2.0 % [+1.0, +3.0], measured beside other work" in told
+    assert "come from an idle machine" not in told and "had other work as well" in told
+    assert "Measure the costs on an idle machine, for: training time, latency" in told
+    assert "(resdual-study run --costs)" in told
+    assert "（並行するほかの処理あり）" in words_of(page(findings, tmp_path, "ja"))
+
+
+def test_every_cost_has_a_name_in_every_language() -> None:
+    for name in NAMES:
+        assert set(entries()["cost_" + name]) == set(LANGUAGES), name
+
+
+def test_the_first_page_says_that_differences_are_paired(failing: Tuple[Findings, Path]) -> None:
+    for name, text in (
+        ("report", "differ a little from the ratio of"),
+        ("report.ja", "列の比とは"),
+    ):
+        assert text in words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
+
+
+def test_one_layer_is_singular(tmp_path: Path) -> None:
+    criteria = {"metric": "perplexity", "margin": 0.1}
+    findings = made_findings(
+        task="language_modeling", depths=("1",), criteria=criteria, ratios=RATIOS
+    )
+    told = words_of(page(findings, tmp_path))
+    assert "1 layer, 1,000 updates" in told and "in turn: 1 layer" in told
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -13,7 +13,7 @@ from ..statistics import t_interval
 from . import drawing
 from .analysis import Analysis
 from .formats import plain, short
-from .places import unit_name
+from .places import depth_name, unit_name
 from .texts import Texts
 
 WIDTH = 0.24
@@ -41,7 +41,7 @@ def depth_axis(analysis: Analysis, say: Texts) -> str:
 
 def over_budget(analysis: Analysis, say: Texts, depths: Sequence[str]) -> Optional[Figure]:
     """One panel a depth; the budgets in equal steps, named."""
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     found = [
         draw(axis, analysis, say, [analysis.at(depth, budget=b) for b in analysis.budgets])
         for axis, depth in zip(axes, depths)
@@ -62,7 +62,7 @@ def over_data(analysis: Analysis, say: Texts) -> Optional[Figure]:
     depths = [d for d in analysis.depths if has_fractions(analysis, d)]
     if not depths:
         return None
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     for axis, depth in zip(axes, depths):
         draw(axis, analysis, say, [analysis.at(depth, fraction=f) for f in analysis.fractions])
         axis.set_xlabel(say("axis_data"))
