@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
-from ..errors import ResDualError
+from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
 from .new import write_spec
 from .reading import read_spec
@@ -106,12 +106,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         run(options)
     except KeyboardInterrupt:
         sys.exit(f"\n{PROGRAM}: interrupted; what is done stays, the same command goes on")
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise ResDualError(
-            f"{where}{error.strerror}; mend that and give the same command again, nothing that was "
-            "done is lost"
-        ) from error
+    except (ResDualError, OSError) as error:
+        if trace_is_wanted():
+            raise
+        sys.exit(f"{PROGRAM}: error: {sentence(error)}")
+
+
+def sentence(error: Exception) -> str:
+    """What to tell of an error; a system's is no fault of the study's."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; mend that and give the same command again, nothing "
+        "that was done is lost"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

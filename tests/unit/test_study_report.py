@@ -16,9 +16,10 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study.costs import NAMES
-from resdual_fairseq.study.report import write_report, write_tables
+from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
+from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
 from resdual_fairseq.study.report.tuned import on_edge
 from resdual_fairseq.study.spec import Arm
@@ -299,6 +300,17 @@ def test_costs_beside_other_work_are_open_and_never_said_to_be_of_an_idle_machin
     assert "（並行するほかの処理あり）" in words_of(page(findings, tmp_path, "ja"))
 
 
+def test_the_axis_of_bleu_ends_where_bleu_ends() -> None:
+    figure, (axis,) = drawing.panels([""])
+    analysis = Analysis(made_findings(seed_sd=40.0, seeds=(11, 12)))
+    assert figure and draw(axis, analysis, Texts("en"), [analysis.at("6+6")])
+    assert axis.get_ylim() == (0, 100)
+    failed: Any = {(CANDIDATE, 13): "diverged"}  # its cross stands in a strip below
+    analysis = Analysis(made_findings(seed_sd=40.0, seeds=(11, 12, 13), outcomes=failed))
+    assert draw(axis, analysis, Texts("en"), [analysis.at("6+6")])
+    assert axis.get_ylim()[0] < 0 and min(axis.get_yticks()) >= 0
+
+
 def test_every_cost_has_a_name_in_every_language() -> None:
     for name in NAMES:
         assert set(entries()["cost_" + name]) == set(LANGUAGES), name
@@ -359,7 +371,7 @@ def test_best_values_on_an_edge_are_told() -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResDualError, match="cannot be made"):
+    with pytest.raises(ResDualError, match=r"cannot be made \(Not a directory\)"):
         write_tables(made_findings(), tmp_path / "file" / "report")
 
 

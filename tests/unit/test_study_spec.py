@@ -179,7 +179,7 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     if kind == "text":
         text = (tmp_path / "a.en", tmp_path / "a.de")
         for one in text:
-            one.touch()
+            one.write_text("a line\n" * 500)
     elif kind == "data_bin":
         (data_bin / "train.en-de.en.idx").touch()
     else:
@@ -189,12 +189,26 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     assert spec.task == ("language_modeling" if kind == "language_model" else "translation")
     if kind != "language_model":
         assert (spec.data.source_lang, spec.data.target_lang) == ("en", "de")
+    assert spec.data.test_lines == spec.data.valid_lines == (50 if kind == "text" else 1000)
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         if line.startswith(("  ", "name", "seeds")) and line.strip().endswith(":"):
             assert lines[number - 1].strip().startswith("#")
     with pytest.raises(ResDualError, match="exists"):
         write_spec(path, data_bin, None, [])
+
+
+def test_texts_that_make_no_study_are_named(tmp_path: Path) -> None:
+    one, other = tmp_path / "a", tmp_path / "b"
+    one.write_text("a line\n")
+    with pytest.raises(ResDualError, match="there is no file"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), [])
+    other.touch()
+    with pytest.raises(ResDualError, match="b is empty"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), ["en", "de"])
+    other.write_text("a line\n")
+    with pytest.raises(ResDualError, match="give --languages SOURCE TARGET"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), [])
 
 
 def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:

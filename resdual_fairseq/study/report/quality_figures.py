@@ -20,6 +20,8 @@ WIDTH = 0.24
 """Over which the arms stand side by side, where the next tick is 1 away."""
 STRIP = 0.18
 """Share of a panel's height for the failures below the points."""
+ENDS = {"bleu": (0, 100), "chrf": (0, 100)}
+"""Of the metrics that have a least and a most."""
 BAR = {"fmt": "none", "capsize": 3, "linewidth": 1.5}
 
 
@@ -101,11 +103,20 @@ def draw(axis: Any, analysis: Analysis, say: Texts, places: Sequence[Place]) -> 
         axis.plot(xs, means, marker=style[arm].marker, zorder=3, **drawing.line(style[arm]))
         drawn = drawn or bool(failures) or not np.isnan(means).all()
     axis.set_xlim(-0.6, len(places) - 0.4)
+    if drawn:
+        clip(axis, analysis.metric)
     if failures:
         strip(axis, failures, style)
     elif not drawn:
         axis.set_yticks([])
     return drawn
+
+
+def clip(axis: Any, metric: str) -> None:
+    """End the axis where the metric ends: intervals of a few seeds reach beyond it."""
+    if metric in ENDS:
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, ENDS[metric][0]), min(high, ENDS[metric][1]))
 
 
 def points(axis: Any, x: float, scores: List[float], look: drawing.Look, level: float) -> None:
@@ -124,6 +135,7 @@ def strip(axis: Any, failures: Dict[Any, str], style: Dict[str, drawing.Look]) -
     if not axis.dataLim.height > 0 and not has_points(axis):
         low, high = 0.0, 1.0
         axis.set_yticks([])
+    axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= high])
     axis.set_ylim(low - STRIP / (1 - STRIP) * (high - low), high)
     across = axis.get_xaxis_transform()
     axis.axhline(low, color="#999999", linewidth=0.6)
