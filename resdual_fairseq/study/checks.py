@@ -140,7 +140,7 @@ def explained(fault: str, parser: ArgumentParser) -> str:
     choice = CHOICE.match(fault)
     if choice:
         known = [one.strip(" '") for one in choice[3].split(",")]
-        return f"{choice[1]} has no '{choice[2]}'; {hint(choice[2], known)}"
+        return f"{choice[1].split('/')[0]} has no '{choice[2]}'; {hint(choice[2], known)}"
     return fault
 
 

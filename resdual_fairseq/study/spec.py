@@ -129,13 +129,6 @@ class Range(Part):
         return self
 
 
-def is_above_zero(value: Value) -> bool:
-    try:
-        return float(value) > 0
-    except ValueError:
-        return False
-
-
 class Search(Part):
     """How the options are tuned: alike for every arm, on the validation loss."""
 
@@ -168,7 +161,7 @@ class Search(Part):
         for name, values in self.values.items():
             if not values or len(set(map(str, values))) < len(values):
                 raise ValueError(f"values of {name}: give one or more, each once")
-            if name == "lr" and not all(is_above_zero(one) for one in values):
+            if name == "lr" and not all(float(one) > 0 for one in values):
                 raise ValueError(f"values of lr: {values} are not all learning rates above 0")
         for name in (*self.values, *self.ranges):
             if "--" + name in SET_BY_THE_STUDY or name.startswith("-"):
@@ -337,6 +330,8 @@ def contradictions(spec: Spec) -> List[str]:
             found.append("criteria.metric: perplexity is of language_modeling; take bleu")
         if spec.data.source_lang is None or spec.data.target_lang is None:
             found.append("data: translation needs source_lang and target_lang")
+        if spec.comet is not None and spec.data.data_bin is not None and spec.data.source is None:
+            found.append("data.source: comet needs the test set's source as plain text; name it")
     else:
         if criteria.metric not in ("perplexity", "valid_loss"):
             found.append(
@@ -347,8 +342,6 @@ def contradictions(spec: Spec) -> List[str]:
         found += [f"depths: {d}: a language model has one stack" for d in spec.depths if "+" in d]
     if criteria.metric == "comet" and spec.comet is None:
         found.append("criteria.metric: comet needs the key comet, an environment that has it")
-    if spec.comet is not None and spec.data.data_bin is not None and spec.data.source is None:
-        found.append("data.source: comet needs the test set's source as plain text; name the file")
     found += unlike(spec)
     shared = set(spec.seeds) & set(spec.search.seeds)
     if shared:

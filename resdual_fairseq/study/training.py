@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from ..checkpoints.loading import fault_of_file, without_weights
+from ..checkpoints.loading import is_broken, without_weights
 from ..errors import ResDualError
 from . import commands, costs, outcomes
 from .attempt import Attempt
@@ -108,7 +108,7 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
 def none_is_whole(run: Path) -> bool:
     """Whether there are checkpoints, and none that can be read to its end."""
     checkpoints = list(run.glob("checkpoint*.pt"))
-    return bool(checkpoints) and all(fault_of_file(str(path)) for path in checkpoints)
+    return bool(checkpoints) and all(map(is_broken, checkpoints))
 
 
 def begin_again(attempt: Attempt) -> Ending:

@@ -3,19 +3,18 @@ the same numbers in HTML, Markdown and CSV, equal bytes, failures shown, text ne
 """
 # ruff: noqa: RUF001
 
-import csv
 import re
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 from xml.etree import ElementTree
 
 import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
+from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study.costs import NAMES
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
@@ -26,13 +25,6 @@ from resdual_fairseq.study.spec import Arm
 from resdual_fairseq.study.table import Cell, Findings, Interval, Note
 from resdual_fairseq.study.verdict import judge
 
-RATIOS = {
-    "step_seconds": Interval(1.02, 1.01, 1.03),
-    "latency_p50": Interval(1.01, 0.99, 1.03),
-    "memory_gib": Interval(1.05, 1.05, 1.05),
-    "made_up_cost": Interval(1.5, 1.4, 1.6),
-}
-LIMITS = {"training_cost": 0.05, "latency": 0.05, "memory": 0.1}
 LOSSES = {CANDIDATE: [2.3, 2.1, 2.0, None], BASELINE: [2.2, 2.0, 1.9, 1.8]}
 VERDICTS: Dict[str, Tuple[Dict[str, Any], str, str]] = {
     "adopt": ({"gain": 1.5, "seed_sd": 0.1}, "Adopt residual", "採用を推奨します"),
@@ -40,26 +32,6 @@ VERDICTS: Dict[str, Tuple[Dict[str, Any], str, str]] = {
     "undecided": ({"gain": 0.6, "seed_sd": 1.0}, "Undecided on residual", "（保留）"),
 }
 SCRIPT = "<script>alert(1)</script>"
-XHTML = "{http://www.w3.org/1999/xhtml}"
-
-
-def page(findings: Findings, folder: Path, language: str = "en", kind: str = "html") -> str:
-    write_report(findings, folder, language)
-    stem = "report" if language == "en" else f"report.{language}"
-    return (folder / f"{stem}.{kind}").read_text(encoding="utf-8")
-
-
-def words_of(html: str) -> str:
-    """The text of a page, without its style and its drawings' shapes."""
-    root = ElementTree.fromstring(html)
-    for head in root.findall(f"{XHTML}head"):
-        root.remove(head)
-    return " ".join(" ".join(root.itertext()).split())
-
-
-def rows(path: Path) -> List[Dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -270,34 +242,12 @@ def test_without_translations_a_line_says_so(failing: Tuple[Findings, Path]) -> 
     assert "The translations are not on this machine" in html
 
 
-def test_costs_that_are_not_measured_are_no_gap(tmp_path: Path) -> None:
-    told = words_of(page(made_findings(gain=1.5), tmp_path))
-    assert told.count("Costs are not measured yet.") == 2
-    assert rows(tmp_path / "costs.csv") == []
-
-
 def test_costs_are_named_by_language_and_unknown_ones_by_themselves(
     failing: Tuple[Findings, Path],
 ) -> None:
     for name, label in (("report", "time of an update (s)"), ("report.ja", "1 更新の時間（秒）")):
         told = words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
         assert label in told and "made_up_cost" in told and "+2.0 % [+1.0, +3.0]" in told
-
-
-def test_costs_beside_other_work_are_open_and_never_said_to_be_of_an_idle_machine(
-    tmp_path: Path,
-) -> None:
-    findings = made_findings(gain=1.5, seed_sd=0.1, ratios=RATIOS, criteria=LIMITS)
-    idle = words_of(page(findings, tmp_path))
-    assert "measured updates come from an idle machine" in idle and "beside other" not in idle
-    notes = (Note("busy", {"cores": "2.0", "command": "resdual-study run --costs"}),)
-    findings = replace(findings, notes=notes)
-    told = words_of(page(findings, tmp_path))
-    assert "? open training time +2.0 % [+1.0, +3.0], measured beside other work" in told
-    assert "come from an idle machine" not in told and "had other work as well" in told
-    assert "Measure the costs on an idle machine, for: training time, latency" in told
-    assert "(resdual-study run --costs)" in told
-    assert "（並行するほかの処理あり）" in words_of(page(findings, tmp_path, "ja"))
 
 
 def test_the_axis_of_bleu_ends_where_bleu_ends() -> None:
@@ -311,26 +261,12 @@ def test_the_axis_of_bleu_ends_where_bleu_ends() -> None:
     assert axis.get_ylim()[0] < 0 and min(axis.get_yticks()) >= 0
 
 
-def test_every_cost_has_a_name_in_every_language() -> None:
-    for name in NAMES:
-        assert set(entries()["cost_" + name]) == set(LANGUAGES), name
-
-
 def test_the_first_page_says_that_differences_are_paired(failing: Tuple[Findings, Path]) -> None:
     for name, text in (
         ("report", "differ a little from the ratio of"),
         ("report.ja", "列の比とは"),
     ):
         assert text in words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
-
-
-def test_one_layer_is_singular(tmp_path: Path) -> None:
-    criteria = {"metric": "perplexity", "margin": 0.1}
-    findings = made_findings(
-        task="language_modeling", depths=("1",), criteria=criteria, ratios=RATIOS
-    )
-    told = words_of(page(findings, tmp_path))
-    assert "1 layer, 1,000 updates" in told and "in turn: 1 layer" in told
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
+import torch
 from filelock import SoftFileLease
 from helpers import studies
 
@@ -167,7 +168,9 @@ def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
         (attempt.run / name).write_bytes(b"PK cut")
     ending, _ = training.train(attempt)
     assert ending.outcome == "killed" and not list(attempt.run.iterdir())
+    torch.save({"model": {"weight": torch.ones(3)}}, attempt.run / "checkpoint_last.pt")
     assert training.train(attempt)[0].outcome == "crashed"
+    assert list(attempt.run.iterdir())
 
 
 def test_a_worker_that_lost_its_lease_stops_and_keeps_nothing(tmp_path: Path) -> None:
