@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import sys
 import types
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import torch
 from fairseq import options
@@ -120,6 +120,13 @@ def help_group(container: Any, title: str, description: str) -> Any:
     if not isinstance(container, argparse.ArgumentParser):
         return container
     return container.add_argument_group(title, description, argument_default=argparse.SUPPRESS)
+
+
+def slurm_keys() -> List[str]:
+    """The keys of sbatch that submitit takes; it names them itself only where Slurm is."""
+    import submitit
+
+    return sorted(submitit.SlurmExecutor._valid_parameters())
 
 
 def map_as_dictionary(kind: type) -> None:

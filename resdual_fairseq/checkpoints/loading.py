@@ -99,6 +99,12 @@ def fault_of_file(path: str) -> Optional[str]:
     return None if isinstance(state, dict) and "model" in state else "no model in it"
 
 
+def is_broken(path: Path) -> bool:
+    """Whether a file was cut short or is no checkpoint; one of untrusted types is neither."""
+    fault = fault_of_file(str(path))
+    return fault is not None and isinstance(refusal(str(path), fault), BrokenCheckpointError)
+
+
 def load_whole_checkpoint(path: Path) -> Dict[str, Any]:
     """Everything in a checkpoint file, on the CPU, as fairseq wrote it.
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
-from ..errors import ResDualError
+from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
 from .new import write_spec
 from .reading import read_spec
@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     run = add_mode(modes, "run", "work on it until nothing is left; run it as often as you like")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--workers", type=positive, metavar="N", help="start N workers here")
-    how.add_argument("--costs", action="store_true", help="measure costs now, and nothing else")
+    how.add_argument(
+        "--costs", action="store_true", help="measure costs now (again, if beside other work)"
+    )
     how.add_argument("--slurm", type=positive, metavar="N", help="submit N workers to Slurm")
     status = add_mode(modes, "status", "show what is done, at work and left")
     status.add_argument("--follow", action="store_true", help="go on showing until all is done")
@@ -104,12 +106,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         run(options)
     except KeyboardInterrupt:
         sys.exit(f"\n{PROGRAM}: interrupted; what is done stays, the same command goes on")
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise ResDualError(
-            f"{where}{error.strerror}; mend that and give the same command again, nothing that was "
-            "done is lost"
-        ) from error
+    except (ResDualError, OSError) as error:
+        if trace_is_wanted():
+            raise
+        sys.exit(f"{PROGRAM}: error: {sentence(error)}")
+
+
+def sentence(error: Exception) -> str:
+    """What to tell of an error; a system's is no fault of the study's."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; mend that and give the same command again, nothing "
+        "that was done is lost"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -121,22 +132,17 @@ def run(options: argparse.Namespace) -> None:
     if options.folder is not None:
         spec = spec.model_copy(update={"folder": options.folder.resolve()})
     study = StudyFolder(Path(str(spec.folder)))
+    if options.mode in ("plan", "run"):
+        from .checks import check
+
+        check(spec)
     if options.mode in ("plan", "run", "import"):
-        tell_changes(spec, study)
+        for line in lock.remember(spec, study):
+            say(line)
     {
         "plan": plan, "run": work, "status": status, "report": report, "export": export,
         "import": import_records,
     }[options.mode](options, spec, study)  # fmt: skip
-
-
-def tell_changes(spec: Spec, study: StudyFolder) -> None:
-    """Say what a spec edited since the last time means for what is done."""
-    changes = lock.remember(spec, study)
-    if changes:
-        say("the spec has changed:")
-        for change in changes:
-            say(f"  {change}")
-        say("results that the change does not touch are used, others stay in the folder unused")
 
 
 def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
@@ -147,6 +153,7 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
+    from .costs import forget_disturbed
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:
@@ -154,6 +161,7 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         say("submitted: " + " ".join(job.job_id for job in jobs) + f"; {PROGRAM} status shows them")
         return
     if options.costs:
+        forget_disturbed(study)
         Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
         return
     if options.workers:

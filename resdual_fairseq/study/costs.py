@@ -15,6 +15,7 @@ from .energy import find_meter
 from .one_size import Interrupted, OneSize, Sizes
 from .outcomes import Ending
 from .table import Cost, Interval
+from .tasks import StudyFolder
 from .turns import ArmProcess, Failed, in_turns
 
 GENERATION = {
@@ -42,6 +43,8 @@ reading its batch; latencies are of one sentence alone; memory is the most that 
 Python and torch included (some 0.4 GiB), or what torch takes of a GPU; ``size_mb`` is of a
 checkpoint of the weights alone; ``int8_`` is of weights of 8 bits (``resdual-quantize``), where an
 arm has them. A language model does not translate; it has the tokens a second that it scores."""
+AGAIN = "resdual-study run --costs"
+"""The command that measures them once more where they were measured beside other work."""
 BUSY = 0.1
 """Cores at other work from which on costs count as measured beside other work."""
 SIZES = Sizes()
@@ -89,6 +92,13 @@ def costs_of(found: Dict[str, Any]) -> List[Cost]:
         )
         for row in found["costs"]
     ]  # fmt: skip
+
+
+def forget_disturbed(study: StudyFolder) -> None:
+    """Let costs be measured again that were measured beside other work."""
+    for name, record in study.records().items():
+        if record["task"]["kind"] == "measure" and record["found"].get("busy"):
+            (study.folder(name) / "result.json").unlink()
 
 
 def flops_of(attempt: Attempt, words: List[str]) -> float:

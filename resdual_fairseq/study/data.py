@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import shutil
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from fairseq.data import indexed_dataset
@@ -141,6 +142,18 @@ def prepare(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
             sentence = sentence.replace(option, key)
         raise ResDualError(sentence) from error
     return Ending("completed"), {}
+
+
+def training_pairs(spec: Spec) -> Optional[int]:
+    """How many sentences there are to train on, at most; None where the data cannot be read."""
+    if spec.data.text is not None:
+        with suppress(OSError), spec.data.text[0].open("rb") as stream:
+            return sum(1 for _ in stream)
+        return None
+    name = Path(str(spec.data.data_bin)) / names_of(spec, "train")[0]
+    if not name.with_name(name.name + ".idx").is_file():
+        return None
+    return len(indexed_dataset.make_dataset(str(name), impl="mmap"))
 
 
 def subset(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:

@@ -140,7 +140,7 @@ def notes(plan: Plan, measured: List[Mapping[str, Any]]) -> List[Note]:
         found.append(Note("not_all_known", {"what": plan.open}))
     for one in measured[-1:]:
         if one["busy"]:
-            found.append(Note("busy", {"cores": f"{max(one['idle']):.1f}"}))
+            found.append(Note("busy", {"cores": f"{max(one['idle']):.1f}", "command": costs.AGAIN}))
         failed = {(each["arm"], each["depth"]): each["detail"] for each in one["failed"]}
         found += [
             Note("cost_failed", {"arm": arm, "depth": depth, "detail": detail})

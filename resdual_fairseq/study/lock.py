@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import yaml
 
@@ -17,25 +18,47 @@ OWN = {"tasks", "report", "workers"}
 
 
 def remember(spec: Spec, study: StudyFolder) -> List[str]:
-    """Keep the spec in the study's folder; returns what changed since it was last kept there.
+    """Keep the spec in the study's folder; returns what to say of changes since the last time.
 
     Raises:
         ResDualError: the folder holds something else than a study.
     """
     path = study.path / NAME
     values = spec.model_dump(mode="json", exclude={"folder"})
-    changes: List[str] = []
+    told: List[str] = []
     if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changes = [f"{key}: {old}, now {new}" for key, old, new in differences(before, values)]
-        if not changes:
+        before = read(path)
+        told = [f"{path} was damaged and is written anew; what changed since is not known"]
+        if before is not None:
+            told = told_of(list(differences(before, values)))
+        if not told:
             return []
     elif study.path.exists() and {one.name for one in study.path.iterdir()} - OWN:
         raise ResDualError(f"{study.path} holds other things than a study; name another folder")
     study.path.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
-    return changes
+    return told
+
+
+def read(path: Path) -> Optional[Dict[str, Any]]:
+    """The spec that was kept; None where the file makes no sense."""
+    try:
+        kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def told_of(changes: List[Tuple[str, Any, Any]]) -> List[str]:
+    """What changes mean for what is done."""
+    if not changes:
+        return []
+    return [
+        "the spec has changed:",
+        *(f"  {key}: {old}, now {new}" for key, old, new in changes),
+        "results that the change does not touch are used, others stay in the folder unused",
+    ]
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[Tuple[str, Any, Any]]:

@@ -14,10 +14,12 @@ from pydantic import BaseModel
 from ..errors import ResDualError
 from ..files import replacing
 from .data import subwords_of
-from .spec import Part, Spec
+from .spec import Data, Part, Spec
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
 WIDTH = 92
+HELD_OUT = 0.1
+"""Of a short text, for the test and for validation each."""
 CHOICES: Dict[str, Any] = {
     "arms": {
         "pre": "--arch resdual_transformer --residual pre",
@@ -55,7 +57,7 @@ def write_spec(
     """Write a new file.
 
     Raises:
-        ResDualError: it exists, or the data tell no languages.
+        ResDualError: it exists, or the data are not there, or tell no languages.
     """
     if path.exists():
         raise ResDualError(f"{path} exists; name another file, or remove it")
@@ -72,19 +74,40 @@ def write_spec(
             values["decoding"] = {"options": joined}
     else:
         assert text is not None
-        for one in text:
-            if not one.is_file():
-                raise ResDualError(f"there is no file {one}; name two that are there")
+        lines = min(map(lines_of, text))
         found = languages or [one.suffix[1:] for one in text]
+        if not all(found) or found[0] == found[1]:
+            raise ResDualError(
+                f"the names {text[0].name} and {text[1].name} do not end in two languages, as in "
+                "a.en a.de; give --languages SOURCE TARGET"
+            )
         values["data"] = {"text": [str(one.resolve()) for one in text]}
+        if lines * HELD_OUT < Data.model_fields["test_lines"].default:
+            held_out = max(1, int(lines * HELD_OUT))
+            values["data"].update(test_lines=held_out, valid_lines=held_out)
     if found:
         values["data"].update(source_lang=found[0], target_lang=found[1])
-    lines = [
+    written = [
         "# A study of resdual_fairseq: resdual-study plan, run, status and report take this file."
     ]
-    lines += described(Spec, values, "")
+    written += described(Spec, values, "")
     with replacing(path) as unfinished:
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        unfinished.write_text("\n".join(written) + "\n", encoding="utf-8")
+
+
+def lines_of(path: Path) -> int:
+    """How many lines a text has.
+
+    Raises:
+        ResDualError: there is none.
+    """
+    if not path.is_file():
+        raise ResDualError(f"there is no file {path}; name two that are there")
+    with path.open("rb") as stream:
+        lines = sum(1 for _ in stream)
+    if not lines:
+        raise ResDualError(f"{path} is empty; name a text of one sentence a line")
+    return lines
 
 
 def languages_of(data_bin: Path) -> List[str]:

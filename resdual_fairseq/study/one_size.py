@@ -178,10 +178,8 @@ class OneSize:
 def train_words(attempt: Attempt, cell: Cell) -> List[str]:
     """fairseq-train's of an arm; searched options have their first value."""
     spec = attempt.spec
-    values = {name: values[0] for name, values in spec.search.values.items()}
-    values.update({name: one.low for name, one in spec.search.ranges.items()})
     words = [str(attempt.data()), *commands.model_options(spec, cell)]
-    words += [*commands.trunk_options(search.clean(values), SEED, UPDATES), *commands.QUIET]
+    words += [*commands.trunk_options(search.first(spec.search), SEED, UPDATES), *commands.QUIET]
     words += ["--user-dir", str(commands.user_dir(spec, cell.arm))]
     return [*words, "--save-dir", str(attempt.run)]
 

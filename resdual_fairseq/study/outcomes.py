@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -31,6 +32,9 @@ DISK_FULL = ("No space left on device", "Disk quota exceeded")
 ROOM = 1 << 20
 """Free bytes below which a disk is full: no log on it can say so, as it is cut short itself."""
 LAST_LINES = 5
+LETTERS = 300
+"""Of a line, that are shown."""
+TRACEBACK = "Traceback (most recent call last)"
 TAIL = 1 << 16
 """Bytes of a log that are read for its end."""
 
@@ -109,10 +113,20 @@ def tail(log: Path) -> str:
 
 
 def last_lines(log: Path) -> str:
-    """The last lines of a log that say something, joined."""
-    lines = [line.strip()[:300] for line in tail(log).splitlines() if line.strip()]
-    told = bool(lines) and re.match(r"\S+: error: ", lines[-1])  # without argparse's usage
-    return " | ".join(lines[-1:] if told else lines[-LAST_LINES:])
+    """The error that a log ends with or, where there is none, its last lines, joined."""
+    lines = [line.rstrip()[:LETTERS] for line in tail(log).splitlines() if line.strip()]
+    told = re.match(r"\S+: error: (.+)", lines[-1]) if lines else None
+    return told[1] if told else exception(lines) or " | ".join(map(str.strip, lines[-LAST_LINES:]))
+
+
+def exception(lines: List[str]) -> str:
+    """The error that the last traceback names; empty where there is none."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    below = lines[starts[-1] + 1 :] if starts else []
+    named = dropwhile(lambda line: line.startswith(" "), below)
+    first = next(named, "")
+    further = takewhile(lambda line: line[0].isspace(), named)  # of a message of several lines
+    return " ".join([first, *map(str.strip, islice(further, LAST_LINES))])
 
 
 def ending(end: Exit, log: Path, limits: str = "") -> Ending:

@@ -85,10 +85,9 @@ class Planner:
 
     def calibrate(self, arm: str, depth: str, width: int) -> None:
         cell = Cell(arm, depth, width, 1.0)
-        first = {name: values[0] for name, values in self.spec.search.values.items()}
-        first.update({name: one.low for name, one in self.spec.search.ranges.items()})
+        first = search.first(self.spec.search)
         words = commands.model_options(self.spec, cell)
-        words += commands.trunk_options(search.clean(first), 1, commands.CALIBRATION)
+        words += commands.trunk_options(first, 1, commands.CALIBRATION)
         task = Task(
             "calibrate", tuple(words), self.inputs_of(cell), self.data(),
             f"calibrate {arm} {self.depth(depth)}", arm,

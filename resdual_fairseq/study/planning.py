@@ -32,7 +32,7 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
         f"{os.cpu_count()} cores), before any grid grows. {money(spec, hours)}"
         f"Memory: {max((one.memory for one in found), default=0) / GIB:.1f} GiB a worker. "
         f"Disk: {disk(spec, found, 1) / GIB:.2f} GiB with one worker. "
-        "Costs are measured at the end, on an idle machine.",
+        "Costs are measured at the end; nothing else should run then.",
         highlight=False,
     )
     for one in found:
@@ -53,6 +53,11 @@ def money(spec: Spec, hours: float) -> str:
     return f"Money: {hours * spec.prices.hour:.2f} {spec.prices.currency}. "
 
 
+def unit_name(spec: Spec) -> str:
+    """The unit of budgets; of money its currency."""
+    return spec.prices.currency if spec.budgets.unit == "money" else spec.budgets.unit
+
+
 def models_table(found: list) -> Table:
     table = Table(title="models (from a short run of each)")
     for name in ("arm", "depth", "width", "parameters", "GiB", "runs", "updates", "hours"):
@@ -68,7 +73,7 @@ def models_table(found: list) -> Table:
 def runs_table(spec: Spec, study: StudyFolder) -> Table:
     """The runs that are known; what tuning decides is not, until it is done."""
     table = Table(title="runs")
-    for name in ("arm", "depth", "data", "for", "values", "seeds", spec.budgets.unit, "updates"):
+    for name in ("arm", "depth", "data", "for", "values", "seeds", unit_name(spec), "updates"):
         table.add_column(name)
     plan = make_plan(spec, records_of(spec, study))
     groups: dict = {}
@@ -82,7 +87,7 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
     if plan.open:
         table.caption = (
             f"judging runs (seeds {' '.join(map(str, spec.seeds))}; "
-            f"{', '.join(f'{one:g}' for one in spec.budgets.values)} {spec.budgets.unit}) follow "
+            f"{', '.join(f'{one:g}' for one in spec.budgets.values)} {unit_name(spec)}) follow "
             "once tuning has chosen their values"
         )
     return table

@@ -70,8 +70,9 @@ def collect_lines(node: Any, place: Place, lines: Dict[Place, int]) -> Iterator[
 
 def explain(error: Any, lines: Dict[Place, int]) -> str:
     """One line of an error of pydantic's: the line in the file, the key, what is wrong."""
-    place = error["loc"]
-    known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in lines), ())
+    place, message = error["loc"], error["msg"].replace("Value error, ", "")
+    named = place or tuple(message.partition(":")[0].split("."))  # a contradiction names its key
+    known = next((named[:n] for n in range(len(named), 0, -1) if named[:n] in lines), ())
     where = f", line {lines[known]}" if known else ""
     if error["type"] == "extra_forbidden":
         near = nearest(place)
@@ -79,7 +80,6 @@ def explain(error: Any, lines: Dict[Place, int]) -> str:
         return f"{where}: there is no key {dotted(place)}; {hint}"
     if error["type"] == "missing":
         return f"{where}: the key {dotted(place)} is missing"
-    message = error["msg"].replace("Value error, ", "")
     given = error["input"]
     shown = f" (it is {given!r})" if isinstance(given, (str, int, float, type(None))) else ""
     if error["type"] == "value_error":

@@ -22,6 +22,13 @@ def clean(values: Values) -> Values:
     return {name: number(value) for name, value in values.items()}
 
 
+def first(search: Search) -> Values:
+    """One value of each searched option."""
+    values = {name: ones[0] for name, ones in search.values.items()}
+    values.update({name: one.low for name, one in search.ranges.items()})
+    return clean(values)
+
+
 def best(search: Search, cells: Sequence[Cell], loss: Loss) -> Dict[str, Values]:
     """The best values of every arm whose search is done, by arm.
 

@@ -161,6 +161,8 @@ class Search(Part):
         for name, values in self.values.items():
             if not values or len(set(map(str, values))) < len(values):
                 raise ValueError(f"values of {name}: give one or more, each once")
+            if name == "lr" and not all(float(one) > 0 for one in values):
+                raise ValueError(f"values of lr: {values} are not all learning rates above 0")
         for name in (*self.values, *self.ranges):
             if "--" + name in SET_BY_THE_STUDY or name.startswith("-"):
                 raise ValueError(
@@ -318,14 +320,18 @@ def contradictions(spec: Spec) -> List[str]:
     for name in spec.arms:
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
             found.append(f"arms: '{name}' is no name; take letters, digits, . + - _")
-    for depth in [criteria.depth, *(spec.stages.curves.depths or [])]:
+    depths = [("criteria.depth", criteria.depth)]
+    depths += [("stages.curves.depths", one) for one in spec.stages.curves.depths or []]
+    for key, depth in depths:
         if depth not in spec.depths:
-            found.append(f"depth {depth} is not among depths: {', '.join(spec.depths)}")
+            found.append(f"{key}: {depth} is not among depths: {', '.join(spec.depths)}")
     if spec.task == "translation":
         if criteria.metric == "perplexity":
             found.append("criteria.metric: perplexity is of language_modeling; take bleu")
         if spec.data.source_lang is None or spec.data.target_lang is None:
             found.append("data: translation needs source_lang and target_lang")
+        if spec.comet is not None and spec.data.data_bin is not None and spec.data.source is None:
+            found.append("data.source: comet needs the test set's source as plain text; name it")
     else:
         if criteria.metric not in ("perplexity", "valid_loss"):
             found.append(

@@ -84,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model takes, measured alone on an idle machine, arms in turn.
+    """What a model takes, measured with arms in turn; a note says whether other work was done.
 
     Attributes:
         arm, depth, width: which model.
@@ -146,3 +146,8 @@ class Findings:
     references: Tuple[str, ...] = ()
     notes: Tuple[Note, ...] = ()
     stopped: str = ""
+
+    @property
+    def has_disturbed_costs(self) -> bool:
+        """Whether costs were measured beside other work."""
+        return any(note.key == "busy" for note in self.notes)

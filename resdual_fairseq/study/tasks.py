@@ -119,9 +119,11 @@ class StudyFolder:
         return folder
 
     def write(self, record: Record) -> None:
-        """Keep a result; the first that was completed stays."""
+        """Keep a result; the first that was completed stays, unless this one has found more."""
         path = self.begin(Task(**record["task"])) / "result.json"
-        if not path.exists() or read_record(path, path.parent.name)["outcome"] != "completed":
+        before = read_record(path, path.parent.name) if path.exists() else None
+        is_done = before is not None and before["outcome"] == "completed"
+        if before is None or not is_done or set(before["found"]) < set(record["found"]):
             write_json(path, sealed(record))
 
     def output(self, name: str, kind: str) -> Optional[Path]:

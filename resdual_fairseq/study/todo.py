@@ -9,20 +9,30 @@ from . import data
 from .plan import Planner
 from .planned import Plan, Records, failed
 from .spec import Spec
-from .tasks import StudyFolder, Task, checksums
+from .tasks import Record, StudyFolder, Task, checksums
 
 LIMITED = ("out of memory", "out of time", "killed")
 """Outcomes that other limits may change."""
 
 
 def records_of(spec: Spec, study: StudyFolder) -> Records:
-    """The results that count: without failures that limits caused which are others now."""
+    """The results that count: without failures that limits caused which are others now.
+
+    Nor does a calibration count that was made for budgets in another unit and has no FLOPs.
+    """
     limits = spec.limits.model_dump()
     return {
         name: record
         for name, record in study.records().items()
-        if record["outcome"] not in LIMITED or record.get("limits", limits) == limits
+        if (record["outcome"] not in LIMITED or record.get("limits", limits) == limits)
+        and not lacks_flops(spec, record)
     }
+
+
+def lacks_flops(spec: Spec, record: Record) -> bool:
+    is_calibration = record["task"]["kind"] == "calibrate" and not failed(record)
+    asked = is_calibration and spec.budgets.unit == "flops"
+    return asked and "flops_per_update" not in record["found"]
 
 
 def make_plan(spec: Spec, records: Records) -> Plan:

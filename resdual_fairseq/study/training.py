@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from ..checkpoints.loading import without_weights
+from ..checkpoints.loading import is_broken, without_weights
+from ..errors import ResDualError
 from . import commands, costs, outcomes
 from .attempt import Attempt
+from .one_size import FROM_OUTSIDE
 from .outcomes import Ending
 from .turns import Failed
 
@@ -23,7 +25,13 @@ def train_words(attempt: Attempt, folder: Path, *further: str) -> List[str]:
 
 
 def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
-    """A few updates: how many an epoch has, how long one takes, memory and parameters."""
+    """A few updates: how many an epoch has, how long one takes, memory and parameters.
+
+    Where only the FLOPs are missing, nothing else is measured anew: budgets in hours hang on it.
+    """
+    known = attempt.study.records().get(attempt.task.name)
+    if known is not None and known["outcome"] == "completed":
+        return with_flops(attempt, known["found"])
     quick = ("--log-format", "simple", "--log-interval", "10", "--no-save", "--disable-validation")
     end = attempt.child("fairseq-train", train_words(attempt, attempt.run, *quick))
     ending = outcomes.ending(end, attempt.log, attempt.limits())
@@ -31,12 +39,25 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         return ending, {}
     found = outcomes.calibration(attempt.log.read_text(encoding="utf-8", errors="replace"))
     found["memory"] = end.peak
-    if attempt.spec.budgets.unit == "flops":
-        try:
-            found["flops_per_update"] = costs.flops_of(attempt, train_words(attempt, attempt.run))
-        except Failed as error:
+    return with_flops(attempt, found) if attempt.spec.budgets.unit == "flops" else (ending, found)
+
+
+def with_flops(attempt: Attempt, found: Dict[str, Any]) -> Tuple[Ending, Dict[str, Any]]:
+    """What a calibration found, with the operations of an update.
+
+    Raises:
+        ResDualError: they cannot be counted.
+    """
+    try:
+        flops = costs.flops_of(attempt, train_words(attempt, attempt.run))
+    except Failed as error:
+        if error.ending.outcome in FROM_OUTSIDE:
             return error.ending, {}
-    return ending, found
+        raise ResDualError(
+            f"{attempt.task.label}: its FLOPs cannot be counted ({error.ending.outcome}: "
+            f"{error.ending.detail}); give budgets.unit another unit"
+        ) from error
+    return Ending("completed"), {**found, "flops_per_update": flops}
 
 
 def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
@@ -60,6 +81,8 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     if not is_done(own, target, attempt):
         end = attempt.child("fairseq-train", words, before)
         ending = outcomes.ending(end, attempt.log, attempt.limits())
+        if ending.outcome == "crashed" and none_is_whole(attempt.run):
+            return begin_again(attempt), {}
         if ending.outcome != "completed":
             return ending, {}
         found["memory"] = end.peak
@@ -80,6 +103,22 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         if path != own:
             path.unlink()
     return diverged or Ending("completed"), found
+
+
+def none_is_whole(run: Path) -> bool:
+    """Whether there are checkpoints, and none that can be read to its end."""
+    checkpoints = list(run.glob("checkpoint*.pt"))
+    return bool(checkpoints) and all(map(is_broken, checkpoints))
+
+
+def begin_again(attempt: Attempt) -> Ending:
+    """Remove checkpoints that a fault of the disk spoilt: the task is tried again from its start.
+
+    That is no failure of the arm's. What it takes from a parent is looked at before.
+    """
+    for path in attempt.run.glob("*.pt"):
+        path.unlink()
+    return Ending("killed", "no checkpoint could be read, so they were removed")
 
 
 def is_done(checkpoint: Path, target: int, attempt: Attempt) -> bool:

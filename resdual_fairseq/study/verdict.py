@@ -25,6 +25,8 @@ RATIOS: Dict[CriterionName, str] = {
     "memory": "memory_gib",
 }
 """The costs that bound each criterion, as they are called in ``table.Cost.ratios``."""
+TIMES: Tuple[CriterionName, ...] = ("training_cost", "latency")
+"""Costs that other work on the machine changes; memory is what the process itself holds."""
 PAIRS = 3
 """Pairs of seeds below which quality stays open. With two, the interval holds only as far as scores
 are normally distributed, and two that happen to agree make it look certain."""
@@ -42,12 +44,14 @@ class Criterion:
         measured: quality: the gain in the metric; costs: the ratio to the baseline; reliability:
             how many more judging runs of the candidate failed. None where nothing is measured.
         bound: quality: the margin, from below; stage: the spec's own bound; the others: from above.
+        is_disturbed: whether a time was measured beside other work, so that it decides nothing.
     """
 
     name: CriterionName
     state: Optional[bool]
     measured: Optional[Interval]
     bound: float
+    is_disturbed: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,9 @@ def costs(findings: Findings) -> List[Criterion]:
     """The criteria of cost that the spec sets, by the intervals of the ratios."""
     bounds = findings.spec.criteria
     ratios = primary_ratios(findings)
+    busy = findings.has_disturbed_costs
     return [
-        within(name, ratios.get(RATIOS[name]), 1 + limit)
+        within(name, ratios.get(RATIOS[name]), 1 + limit, busy and name in TIMES)
         for name, limit in limits(bounds).items()
         if limit is not None
     ]
@@ -211,11 +216,13 @@ def primary_ratios(findings: Findings) -> Dict[str, Interval]:
     return {}
 
 
-def within(name: CriterionName, ratio: Optional[Interval], bound: float) -> Criterion:
+def within(
+    name: CriterionName, ratio: Optional[Interval], bound: float, is_disturbed: bool
+) -> Criterion:
     state = None
-    if ratio is not None and ratio.low is not None and ratio.high is not None:
+    if not is_disturbed and ratio is not None and ratio.low is not None and ratio.high is not None:
         state = True if ratio.high <= bound else False if ratio.low > bound else None
-    return Criterion(name, state, ratio, bound)
+    return Criterion(name, state, ratio, bound, is_disturbed and ratio is not None)
 
 
 def further_evidence(

@@ -36,6 +36,17 @@ ACTIONS: Dict[str, Callable[[Attempt], Any]] = {
     "evaluate": evaluating.evaluate,
     "measure": costs.measure,
 }
+NOTHING_RUNS = ("so no run can succeed", "see")
+CRASHES = {
+    "prepare": NOTHING_RUNS,
+    "subset": NOTHING_RUNS,
+    "calibrate": NOTHING_RUNS,
+    "evaluate": (
+        "and its model is kept",
+        "mend decoding.options or what it reads, and run again; see",
+    ),
+}
+"""Kinds of tasks whose crash is no result of an arm: what it means, and what to do."""
 Say = Callable[[str], None]
 
 
@@ -145,9 +156,10 @@ class Worker:
             return
         if ending.outcome == "completed":
             (folder / "finished").touch()
-        elif task.kind in ("prepare", "subset", "calibrate") and ending.outcome == "crashed":
+        elif ending.outcome == "crashed" and task.kind in CRASHES:
+            meaning, remedy = CRASHES[task.kind]
             raise ResDualError(
-                f"{task.label} failed, so no run can succeed: {ending.detail}; see {attempt.log}"
+                f"{task.label} failed, {meaning}: {ending.detail}; {remedy} {attempt.log}"
             )
         self.study.write(record_of(task, ending, found, tried, self.spec.limits.model_dump()))
         if ending.outcome != "completed":

@@ -63,7 +63,7 @@ def refused(*words: object) -> str:
     output = run(PROGRAM, *words, fails=True)
     assert not any(line.startswith("Traceback") for line in output.splitlines())
     last = output.strip().splitlines()[-1]
-    assert last.startswith("resdual_fairseq: error: ") and output.count("fairseq: error: ") == 1
+    assert last.startswith("resdual-study: error: ") and output.count(": error: ") == 1
     return last
 
 
@@ -323,12 +323,15 @@ def test_bad_data_and_bad_options_are_named(
         path.unlink()
     sentence = refused("plan", write_spec(spec, tmp_path / "part"))
     assert "has no test.src-tgt.src.idx" in sentence
-    training = f"{SMALL['training']} --no-such-option 3"
-    sentence = refused("plan", write_spec(spec, reversal, training=training))
-    assert "calibrate pre 1+1 failed" in sentence and "--no-such-option" in sentence
     arms = {"pre": "--arch no_such_arch", "resdual": "--arch resdual_transformer"}
-    sentence = refused("run", write_spec(spec, reversal, arms=arms))
-    assert "calibrate pre 1+1 failed" in sentence and "no_such_arch" in sentence
+    for mode in ("plan", "run"):
+        assert "arms.pre: --arch" in refused(mode, write_spec(spec, reversal, arms=arms))
+        sentence = refused(mode, write_spec(spec, reversal, decoding={"options": "--beem 1"}))
+        assert "decoding.options: fairseq has no option --beem here" in sentence
+    training = SMALL["training"].replace("--max-tokens 1000", "")
+    sentence = refused("plan", write_spec(spec, reversal, training=training))
+    assert "calibrate pre 1+1 failed" in sentence
+    assert ": AssertionError: Must specify batch size" in sentence and "^" not in sentence
 
 
 def test_a_cut_checkpoint_of_a_trunk_is_no_failure_of_its_branch(

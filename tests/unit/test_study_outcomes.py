@@ -76,10 +76,26 @@ def test_a_lost_lease_ends_the_child(tmp_path: Path) -> None:
     assert outcomes.ending(end, tmp_path / "log").outcome == "killed"
 
 
-def test_a_crash_ends_in_the_last_lines_of_its_log(tmp_path: Path) -> None:
+def test_a_crash_ends_in_its_error(tmp_path: Path) -> None:
     end = run(tmp_path / "log", "print('before'); raise RuntimeError('the reason')")
     told = outcomes.ending(end, tmp_path / "log")
-    assert told.outcome == "crashed" and "RuntimeError: the reason" in told.detail
+    assert told == ("crashed", "RuntimeError: the reason")
+
+
+def test_a_crash_without_an_error_ends_in_the_last_lines_of_its_log(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "import sys; print('one'); print('  two'); sys.exit(3)")
+    assert outcomes.ending(end, tmp_path / "log").detail == "one | two"
+
+
+def test_an_error_of_several_lines_is_told_without_its_traceback(tmp_path: Path) -> None:
+    program = "try:\n  1 / 0\nfinally:\n  raise KeyError('x') from ValueError('a')"
+    log = tmp_path / "log"
+    outcomes.ending(run(log, program), log)
+    log.write_text(
+        log.read_text() + "Traceback (most recent call last):\n  File x\n    ^^^\n"
+        "RuntimeError: wrong:\n\tweight\nlater\n"
+    )
+    assert outcomes.last_lines(log) == "RuntimeError: wrong: weight"
 
 
 def test_overflow_names_the_last_good_update(tmp_path: Path) -> None:
@@ -108,7 +124,7 @@ def test_an_error_of_the_command_line_is_told_without_its_usage(tmp_path: Path) 
     program = "import argparse; argparse.ArgumentParser('train.py').parse_args(['--wrong'])"
     end = run(tmp_path / "log", program)
     told = outcomes.ending(end, tmp_path / "log")
-    assert told == ("crashed", "train.py: error: unrecognized arguments: --wrong")
+    assert told == ("crashed", "unrecognized arguments: --wrong")
 
 
 @pytest.mark.parametrize("loss", ["12.5", "nan", "inf"])

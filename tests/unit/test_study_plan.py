@@ -12,7 +12,7 @@ from helpers import studies
 from helpers.commands import preprocess, write_reversals
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import data, estimates, records, search
+from resdual_fairseq.study import costs, data, estimates, planning, records, search
 from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.planned import Plan
 from resdual_fairseq.study.spec import Range, Search, Spec
@@ -311,6 +311,25 @@ def test_records_travel_between_machines(tmp_path: Path) -> None:
         collect(*studies.study_of(path)).runs
         == collect(*studies.study_of(here / "study.yaml")).runs
     )
+
+
+def test_costs_beside_other_work_are_measured_again_on_demand(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path)
+    study = studies.study_of(path)[1]
+    for name, busy in (("a", True), ("b", False)):
+        task = Task("measure", (name,))
+        study.write(studies.record(task, {"busy": busy}))
+    costs.forget_disturbed(study)
+    assert [one["found"]["busy"] for one in study.records().values()] == [False]
+
+
+def test_a_plan_speaks_of_money_in_its_currency(tmp_path: Path) -> None:
+    budgets = {"unit": "money", "values": [0.01]}
+    prices = {"hour": 0.1, "currency": "JPY"}
+    spec, study, _ = planned(studies.write_spec(tmp_path, budgets=budgets, prices=prices))
+    table = planning.runs_table(spec, study)
+    assert "0.01 JPY) follow" in str(table.caption)
+    assert "JPY" in [column.header for column in table.columns]
 
 
 def test_every_task_is_paid_for_once(tmp_path: Path) -> None:

@@ -3,34 +3,28 @@ the same numbers in HTML, Markdown and CSV, equal bytes, failures shown, text ne
 """
 # ruff: noqa: RUF001
 
-import csv
 import re
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 from xml.etree import ElementTree
 
 import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
+from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study.report import write_report, write_tables
+from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
+from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
 from resdual_fairseq.study.report.tuned import on_edge
 from resdual_fairseq.study.spec import Arm
 from resdual_fairseq.study.table import Cell, Findings, Interval, Note
 from resdual_fairseq.study.verdict import judge
 
-RATIOS = {
-    "step_seconds": Interval(1.02, 1.01, 1.03),
-    "latency_p50": Interval(1.01, 0.99, 1.03),
-    "memory_gib": Interval(1.05, 1.05, 1.05),
-    "made_up_cost": Interval(1.5, 1.4, 1.6),
-}
-LIMITS = {"training_cost": 0.05, "latency": 0.05, "memory": 0.1}
 LOSSES = {CANDIDATE: [2.3, 2.1, 2.0, None], BASELINE: [2.2, 2.0, 1.9, 1.8]}
 VERDICTS: Dict[str, Tuple[Dict[str, Any], str, str]] = {
     "adopt": ({"gain": 1.5, "seed_sd": 0.1}, "Adopt residual", "採用を推奨します"),
@@ -38,26 +32,6 @@ VERDICTS: Dict[str, Tuple[Dict[str, Any], str, str]] = {
     "undecided": ({"gain": 0.6, "seed_sd": 1.0}, "Undecided on residual", "（保留）"),
 }
 SCRIPT = "<script>alert(1)</script>"
-XHTML = "{http://www.w3.org/1999/xhtml}"
-
-
-def page(findings: Findings, folder: Path, language: str = "en", kind: str = "html") -> str:
-    write_report(findings, folder, language)
-    stem = "report" if language == "en" else f"report.{language}"
-    return (folder / f"{stem}.{kind}").read_text(encoding="utf-8")
-
-
-def words_of(html: str) -> str:
-    """The text of a page, without its style and its drawings' shapes."""
-    root = ElementTree.fromstring(html)
-    for head in root.findall(f"{XHTML}head"):
-        root.remove(head)
-    return " ".join(" ".join(root.itertext()).split())
-
-
-def rows(path: Path) -> List[Dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -268,18 +242,31 @@ def test_without_translations_a_line_says_so(failing: Tuple[Findings, Path]) -> 
     assert "The translations are not on this machine" in html
 
 
-def test_costs_that_are_not_measured_are_no_gap(tmp_path: Path) -> None:
-    told = words_of(page(made_findings(gain=1.5), tmp_path))
-    assert told.count("Costs are not measured yet.") == 2
-    assert rows(tmp_path / "costs.csv") == []
-
-
 def test_costs_are_named_by_language_and_unknown_ones_by_themselves(
     failing: Tuple[Findings, Path],
 ) -> None:
     for name, label in (("report", "time of an update (s)"), ("report.ja", "1 更新の時間（秒）")):
         told = words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
         assert label in told and "made_up_cost" in told and "+2.0 % [+1.0, +3.0]" in told
+
+
+def test_the_axis_of_bleu_ends_where_bleu_ends() -> None:
+    figure, (axis,) = drawing.panels([""])
+    analysis = Analysis(made_findings(seed_sd=40.0, seeds=(11, 12)))
+    assert figure and draw(axis, analysis, Texts("en"), [analysis.at("6+6")])
+    assert axis.get_ylim() == (0, 100)
+    failed: Any = {(CANDIDATE, 13): "diverged"}  # its cross stands in a strip below
+    analysis = Analysis(made_findings(seed_sd=40.0, seeds=(11, 12, 13), outcomes=failed))
+    assert draw(axis, analysis, Texts("en"), [analysis.at("6+6")])
+    assert axis.get_ylim()[0] < 0 and min(axis.get_yticks()) >= 0
+
+
+def test_the_first_page_says_that_differences_are_paired(failing: Tuple[Findings, Path]) -> None:
+    for name, text in (
+        ("report", "differ a little from the ratio of"),
+        ("report.ja", "列の比とは"),
+    ):
+        assert text in words_of((failing[1] / f"{name}.html").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -320,7 +307,7 @@ def test_best_values_on_an_edge_are_told() -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResDualError, match="cannot be made"):
+    with pytest.raises(ResDualError, match=r"cannot be made \(Not a directory\)"):
         write_tables(made_findings(), tmp_path / "file" / "report")
 
 

@@ -73,7 +73,7 @@ FAULTS = [
     ("[6, 12+3]", "[6, 12-3]", "'12-3' is no depth; give layers such as 12, or 12+3"),
     ("[6, 12+3]", "[6, 6]", "depths: a value stands there twice"),
     ("[6, 12+3]", "[]", "line 9: depths"),
-    ("seeds: [101, 102]", "seeds: [101, 101]", "seeds: a value stands there twice"),
+    ("seeds: [101, 102]", "seeds: [101, 101]", "line 16: seeds: a value stands there twice"),
     ("seeds: [101, 102]", "seeds: [1, 102]", "1 is a seed of tuning, too"),
     ("seeds: [101, 102]", "seeds: []", "line 16: seeds"),
     ("unit: updates", "unit: steps", "line 13: budgets.unit: input should be 'updates', 'epochs'"),
@@ -96,7 +96,7 @@ FAULTS = [
         "there is no arm 'residual'; there are: pre, resdual",
     ),
     ("  candidate: resdual", "  candidate: pre", "candidate and baseline are the same arm"),
-    ("  depth: 6", "  depth: 18", "depth 18 is not among depths: 6, 12+3"),
+    ("  depth: 6", "  depth: 18", "line 20: criteria.depth: 18 is not among depths: 6, 12+3"),
     ("  depth: 6", "  depth: 6\n  metric: bleau", "line 21: criteria.metric"),
     ("  depth: 6", "  depth: 6\n  metric: perplexity", "perplexity is of language_modeling"),
     ("  depth: 6", "  depth: 6\n  metric: comet", "comet needs the key comet"),
@@ -110,12 +110,14 @@ FAULTS = [
     ("  target_lang: tgt", "  target_lang: tgt\n  fractions: [0.5]", "fractions must hold 1.0"),
     ("values: {lr: [1e-3, 2e-3, 4e-3]}", "method: sobol", "method sobol takes ranges"),
     ("lr: [1e-3, 2e-3, 4e-3]", "lr: [1e-3, 1e-3]", "values of lr: give one or more, each once"),
+    ("lr: [1e-3, 2e-3, 4e-3]", "lr: [-1e-3, 1e-3]", "are not all learning rates above 0"),
     ("lr: [1e-3, 2e-3, 4e-3]", "seed: [1, 2]", "seed cannot be searched"),
     (
         "values: {lr: [1e-3, 2e-3, 4e-3]}",
         "values: {lr: [1e-3]}\n  budget: 30",
         "30 is not among budgets.values",
     ),
+    ("name: good", "comet: {command: x}", "line 2: data.source: comet needs the test set's source"),
     ("unit: updates", "unit: money", "money needs prices.hour"),
     ("name: good", "name: good\nname: again", "line 2: name stands there twice"),
     ("name: good", "name: [good", "mend the YAML there"),
@@ -177,7 +179,7 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     if kind == "text":
         text = (tmp_path / "a.en", tmp_path / "a.de")
         for one in text:
-            one.touch()
+            one.write_text("a line\n" * 500)
     elif kind == "data_bin":
         (data_bin / "train.en-de.en.idx").touch()
     else:
@@ -187,12 +189,26 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     assert spec.task == ("language_modeling" if kind == "language_model" else "translation")
     if kind != "language_model":
         assert (spec.data.source_lang, spec.data.target_lang) == ("en", "de")
+    assert spec.data.test_lines == spec.data.valid_lines == (50 if kind == "text" else 1000)
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         if line.startswith(("  ", "name", "seeds")) and line.strip().endswith(":"):
             assert lines[number - 1].strip().startswith("#")
     with pytest.raises(ResDualError, match="exists"):
         write_spec(path, data_bin, None, [])
+
+
+def test_texts_that_make_no_study_are_named(tmp_path: Path) -> None:
+    one, other = tmp_path / "a", tmp_path / "b"
+    one.write_text("a line\n")
+    with pytest.raises(ResDualError, match="there is no file"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), [])
+    other.touch()
+    with pytest.raises(ResDualError, match="b is empty"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), ["en", "de"])
+    other.write_text("a line\n")
+    with pytest.raises(ResDualError, match="give --languages SOURCE TARGET"):
+        write_spec(tmp_path / "new.yaml", None, (one, other), [])
 
 
 def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
@@ -202,8 +218,16 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     changes: Dict[str, Any] = {"seeds": [101, 102, 103], "threads": 2}
     path = studies.write_spec(tmp_path, **changes)
     assert lock.remember(*studies.study_of(path)) == [
-        "seeds: [101, 102], now [101, 102, 103]", "threads: 1, now 2"
-    ]  # fmt: skip
+        "the spec has changed:",
+        "  seeds: [101, 102], now [101, 102, 103]",
+        "  threads: 1, now 2",
+        "results that the change does not touch are used, others stay in the folder unused",
+    ]
+    for damaged in ("name: [", ": [", "cut", "a: 1\na: {b", "\0"):
+        (tmp_path / "study" / lock.NAME).write_text(damaged)
+        (told,) = lock.remember(*studies.study_of(path))
+        assert "was damaged and is written anew" in told
+        assert lock.remember(*studies.study_of(path)) == []
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").touch()

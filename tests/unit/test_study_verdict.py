@@ -8,7 +8,7 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 from scipy import stats
 
 from resdual_fairseq.study.statistics import seeds_needed
-from resdual_fairseq.study.table import Interval
+from resdual_fairseq.study.table import Interval, Note
 from resdual_fairseq.study.verdict import Verdict, Wanted, judge
 
 LIMITS = {"training_cost": 0.05, "latency": 0.02, "memory": 0.1}
@@ -17,6 +17,7 @@ CHEAP = {
     "latency_p50": Interval(1.0, 0.99, 1.01),
     "memory_gib": Interval(1.05, 1.05, 1.05),
 }
+BUSY = Note("busy", {"cores": "2.0", "command": "x"})
 SMALL = {"seed_sd": 0.1, "gain": 1.5}
 STUDIES = 200
 
@@ -91,6 +92,18 @@ def test_costs_count_by_their_interval(
     assert (verdict.decision, states(verdict)["training_cost"]) == (decision, state)
     wanted = () if state is False else (Wanted("costs", ("training_cost",)),)
     assert verdict.wanted == wanted
+
+
+def test_times_measured_beside_other_work_decide_nothing() -> None:
+    for step in (Interval(1.10, 1.08, 1.12), CHEAP["step_seconds"]):
+        findings = made_findings(**SMALL, ratios={**CHEAP, "step_seconds": step}, criteria=LIMITS)
+        verdict = judge(replace(findings, notes=(BUSY,)))
+        assert verdict.decision == "undecided"
+        found = {one.name: (one.state, one.is_disturbed) for one in verdict.criteria[2:]}
+        assert found == {
+            "training_cost": (None, True), "latency": (None, True), "memory": (True, False)
+        }  # fmt: skip
+        assert verdict.wanted == (Wanted("costs", ("training_cost", "latency")),)
 
 
 def test_costs_without_a_limit_are_no_criterion() -> None:

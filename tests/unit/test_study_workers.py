@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
+import torch
 from filelock import SoftFileLease
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import todo
+from resdual_fairseq.study import costs, todo, training
 from resdual_fairseq.study.attempt import Attempt
 from resdual_fairseq.study.attempts import attempts
 from resdual_fairseq.study.outcomes import Ending
-from resdual_fairseq.study.tasks import sealed, write_json
+from resdual_fairseq.study.processes import Exit
+from resdual_fairseq.study.tasks import Task, sealed, write_json
 
 
 def finished(path: Path, processes: List[object]) -> Dict[str, object]:
@@ -110,6 +112,65 @@ def test_a_failure_from_outside_is_tried_again_and_then_kept(tmp_path: Path) -> 
     ended = [one for one in study.records().values() if one["task"]["kind"] == "train"]
     assert {one["outcome"] for one in ended} == {"killed"}
     assert {len(one["attempts"]) for one in ended} == {3}
+
+
+def test_a_test_that_crashes_is_no_result_and_its_model_is_kept(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+
+    def evaluate(attempt: Attempt) -> object:
+        return Ending("crashed", "unrecognized arguments: --beem 1"), {}
+
+    with pytest.raises(ResDualError, match="test at update 40 failed, and its model is kept: unre"):
+        studies.work(path, evaluate=evaluate)
+    study = studies.study_of(path)[1]
+    assert "evaluate" not in {one["task"]["kind"] for one in study.records().values()}
+    before = set(study.records())
+    said = tmp_path / "said"
+    studies.work(path, said)
+    begun = {line.split()[0] for line in said.read_text().splitlines()}
+    assert not begun & before
+    assert {outcome for outcome, _ in studies.results(path).values()} == {"completed"}
+
+
+def test_flops_are_counted_where_a_calibration_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else it found stays, as budgets in hours hang on it."""
+
+    def calibrate(attempt: Attempt) -> object:
+        found = dict(studies.calibrate(attempt)[1])
+        del found["flops_per_update"]
+        return Ending("completed"), found
+
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    studies.work(path, calibrate=calibrate)
+    before = studies.results(path)
+    monkeypatch.setattr(costs, "flops_of", lambda attempt, words: 1e9)
+    path = studies.write_spec(tmp_path, budgets={"unit": "flops", "values": [2e10]}, **ONE_DEPTH)
+    studies.work(path, calibrate=training.calibrate)
+    after = studies.results(path)
+    for name, (outcome, found) in before.items():
+        more = {"flops_per_update": 1e9} if "symbols" in found else {}
+        assert after[name] == (outcome, {**found, **more})
+
+
+def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
+    study.begin(task)
+    attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
+    attempt.run.mkdir()
+    monkeypatch.setattr(attempt, "child", lambda *words: Exit(1, 1.0, 0))
+    for name in ("checkpoint_last.pt", "checkpoint_1_15.pt"):
+        (attempt.run / name).write_bytes(b"PK cut")
+    ending, _ = training.train(attempt)
+    assert ending.outcome == "killed" and not list(attempt.run.iterdir())
+    torch.save({"model": {"weight": torch.ones(3)}}, attempt.run / "checkpoint_last.pt")
+    assert training.train(attempt)[0].outcome == "crashed"
+    assert list(attempt.run.iterdir())
 
 
 def test_a_worker_that_lost_its_lease_stops_and_keeps_nothing(tmp_path: Path) -> None:

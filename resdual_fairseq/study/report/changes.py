@@ -33,8 +33,10 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         return say("wanted_seeds_count", n=one.count, criteria=names)
     if one.what == "test_lines":
         return say("wanted_test_lines", n=one.count, lines=f"{one.count:,}", criteria=names)
-    unmeasured = all(
-        c.measured is None for c in analysis.verdict.criteria if c.name in one.criteria
+    unmeasured = any(
+        c.measured is None or c.is_disturbed
+        for c in analysis.verdict.criteria
+        if c.name in one.criteria
     )
     return say("wanted_costs" if unmeasured else "wanted_costs_longer", criteria=names)
 

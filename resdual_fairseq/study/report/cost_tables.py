@@ -9,6 +9,7 @@ from ..table import Cost
 from .analysis import Analysis
 from .formats import NOTHING, share, with_bounds
 from .page import Block, Paragraph, Table
+from .places import depth_name
 from .texts import Texts
 
 UPDATES = 100_000
@@ -54,7 +55,7 @@ def table(
     rows += priced(analysis, say, measured, len(rivals))
     head = [say("head_cost"), *(cost.arm for cost in measured)]
     head += [say("head_difference", arm=cost.arm, baseline=analysis.baseline) for cost in rivals]
-    caption = say("table_costs", depth=depth)
+    caption = say("table_costs", depth=depth_name(say, depth))
     return Table(caption, head, rows, "l" + "r" * (len(head) - 1))
 
 

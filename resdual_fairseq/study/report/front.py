@@ -124,6 +124,7 @@ def criterion_row(one: Criterion, analysis: Analysis, say: Texts) -> CriterionRo
         asked = say("asked_reliability", **words)
     else:
         measured = share(one.measured) if one.measured else say("not_measured")
+        measured = say("measured_busy", measured=measured) if one.is_disturbed else measured
         asked = say("asked_cost", limit=per_cent(one.bound))
     name = say("criterion_" + one.name)
     return CriterionRow(state, MARKS[state], say("state_" + state), name, measured, asked)

@@ -37,7 +37,7 @@ def blocks(analysis: Analysis, say: Texts) -> List[Block]:
             for name in names
         ]  # fmt: skip
         head = [say("head_cost"), analysis.candidate, analysis.baseline, say("head_ratio")]
-        found.append(Table("", head, rows, "lrrr"))
+        found += [Table("", head, rows, "lrrr"), Paragraph(say("costs_paired"))]
     else:
         found.append(Paragraph(say("costs_missing")))
     lines = [target_sentence(analysis, say), spending.spending_sentence(analysis, say)]

@@ -19,6 +19,11 @@ def budget_name(analysis: Analysis, say: Texts, budget: float) -> str:
     return say(key, n=budget, value=plain(budget), currency=spec.prices.currency)
 
 
+def depth_name(say: Texts, depth: str) -> str:
+    """A depth with its word; a language model has one stack, maybe of one layer."""
+    return say("at_depth", n=int(depth) if depth.isdigit() else 0, depth=depth)
+
+
 def unit_name(analysis: Analysis, say: Texts) -> str:
     """What is equal between arms at each point."""
     return say("unit_" + analysis.spec.budgets.unit, currency=analysis.spec.prices.currency)
@@ -26,7 +31,7 @@ def unit_name(analysis: Analysis, say: Texts) -> str:
 
 def place_name(analysis: Analysis, say: Texts, place: Place) -> str:
     """Depth and budget; width and share of the data where these vary or are not all."""
-    parts = [say("at_depth", depth=place.depth)]
+    parts = [depth_name(say, place.depth)]
     if len(analysis.widths) > 1:
         parts.append(say("at_width", width=place.width))
     if place.fraction < 1:

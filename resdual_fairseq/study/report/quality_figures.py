@@ -13,13 +13,15 @@ from ..statistics import t_interval
 from . import drawing
 from .analysis import Analysis
 from .formats import plain, short
-from .places import unit_name
+from .places import depth_name, unit_name
 from .texts import Texts
 
 WIDTH = 0.24
 """Over which the arms stand side by side, where the next tick is 1 away."""
 STRIP = 0.18
 """Share of a panel's height for the failures below the points."""
+ENDS = {"bleu": (0, 100), "chrf": (0, 100)}
+"""Of the metrics that have a least and a most."""
 BAR = {"fmt": "none", "capsize": 3, "linewidth": 1.5}
 
 
@@ -41,7 +43,7 @@ def depth_axis(analysis: Analysis, say: Texts) -> str:
 
 def over_budget(analysis: Analysis, say: Texts, depths: Sequence[str]) -> Optional[Figure]:
     """One panel a depth; the budgets in equal steps, named."""
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     found = [
         draw(axis, analysis, say, [analysis.at(depth, budget=b) for b in analysis.budgets])
         for axis, depth in zip(axes, depths)
@@ -62,7 +64,7 @@ def over_data(analysis: Analysis, say: Texts) -> Optional[Figure]:
     depths = [d for d in analysis.depths if has_fractions(analysis, d)]
     if not depths:
         return None
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     for axis, depth in zip(axes, depths):
         draw(axis, analysis, say, [analysis.at(depth, fraction=f) for f in analysis.fractions])
         axis.set_xlabel(say("axis_data"))
@@ -101,11 +103,20 @@ def draw(axis: Any, analysis: Analysis, say: Texts, places: Sequence[Place]) -> 
         axis.plot(xs, means, marker=style[arm].marker, zorder=3, **drawing.line(style[arm]))
         drawn = drawn or bool(failures) or not np.isnan(means).all()
     axis.set_xlim(-0.6, len(places) - 0.4)
+    if drawn:
+        clip(axis, analysis.metric)
     if failures:
         strip(axis, failures, style)
     elif not drawn:
         axis.set_yticks([])
     return drawn
+
+
+def clip(axis: Any, metric: str) -> None:
+    """End the axis where the metric ends: intervals of a few seeds reach beyond it."""
+    if metric in ENDS:
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, ENDS[metric][0]), min(high, ENDS[metric][1]))
 
 
 def points(axis: Any, x: float, scores: List[float], look: drawing.Look, level: float) -> None:
@@ -124,6 +135,7 @@ def strip(axis: Any, failures: Dict[Any, str], style: Dict[str, drawing.Look]) -
     if not axis.dataLim.height > 0 and not has_points(axis):
         low, high = 0.0, 1.0
         axis.set_yticks([])
+    axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= high])
     axis.set_ylim(low - STRIP / (1 - STRIP) * (high - low), high)
     across = axis.get_xaxis_transform()
     axis.axhline(low, color="#999999", linewidth=0.6)

@@ -61,7 +61,9 @@ def write_all(texts: Dict[str, str], folder: Path) -> List[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResDualError(f"{folder} cannot be made: {error}; name another folder") from error
+        raise ResDualError(
+            f"{folder} cannot be made ({error.strerror}); name another folder"
+        ) from error
     for name, text in texts.items():
         with replacing(folder / name) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="\n")

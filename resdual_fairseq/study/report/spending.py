@@ -69,7 +69,15 @@ def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     caption = say(
         "table_target", baseline=analysis.baseline, metric=say("metric_" + analysis.metric)
     )
-    return [Table(caption, head, rows, "lrllrr"), Paragraph(say("target_means"))]
+    means = say.sentences([say("target_means"), hours_sentence(analysis, say)])
+    return [Table(caption, head, rows, "lrllrr"), Paragraph(means)]
+
+
+def hours_sentence(analysis: Analysis, say: Texts) -> str:
+    """What machine the hours by measured updates are of; empty where nothing is measured."""
+    if not analysis.findings.costs:
+        return ""
+    return say("hours_busy" if analysis.findings.has_disturbed_costs else "hours_idle")
 
 
 def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:

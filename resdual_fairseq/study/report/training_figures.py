@@ -12,6 +12,7 @@ from ..comparisons import has_failed, loss_by_learning_rate, score
 from ..table import Cell, Run
 from . import drawing
 from .analysis import Analysis
+from .places import depth_name
 from .texts import Texts
 
 
@@ -20,7 +21,7 @@ def over_learning_rate(analysis: Analysis, say: Texts, depths: Sequence[str]) ->
     depths = [d for d in depths if any(rates(analysis, arm, d) for arm in analysis.arms)]
     if not depths:
         return None
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     style = drawing.looks(analysis)
     with_failures = False
     for axis, depth in zip(axes, depths):
@@ -112,7 +113,7 @@ def over_trials(analysis: Analysis, say: Texts) -> Optional[Figure]:
     depths = [d for d in analysis.depths if any(len(curves[a, d]) > 1 for a in analysis.arms)]
     if not depths:
         return None
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     style = drawing.looks(analysis)
     for axis, depth in zip(axes, depths):
         for arm in analysis.arms:
@@ -132,7 +133,7 @@ def over_updates(analysis: Analysis, say: Texts) -> Optional[Figure]:
     depths = [d for d in analysis.depths if any(r.curve for r in at(analysis, analysis.arms, d))]
     if not depths:
         return None
-    figure, axes = drawing.panels([say("at_depth", depth=depth) for depth in depths])
+    figure, axes = drawing.panels([depth_name(say, depth) for depth in depths])
     style = drawing.looks(analysis)
     for axis, depth in zip(axes, depths):
         for arm in analysis.arms:

@@ -1,0 +1,80 @@
+"""Protects the checks before any work: what fairseq, Slurm and COMET would refuse is named."""
+
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+from helpers import studies
+
+from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import checks, data
+from resdual_fairseq.study.spec import Spec
+
+TRAINING = str(studies.SPEC["training"])
+ARMS = studies.SPEC["arms"]
+LANGUAGE_MODEL: Dict[str, Any] = {
+    "task": "language_modeling",
+    "data": {"data_bin": "data-bin"},
+    "arms": {"pre": "--arch resdual_transformer_lm", "resdual": "--arch transformer_lm"},
+    "criteria": {**studies.SPEC["criteria"], "metric": "perplexity"},
+}
+WITH_SOURCE = {**studies.SPEC["data"], "source": "text"}
+FAULTS: Any = [
+    (
+        {"training": TRAINING + " --learning-rat 3"},
+        "training: fairseq has no option --learning-rat",
+    ),
+    ({"training": TRAINING + " --dropout=x"}, "training: argument --dropout: invalid float value"),
+    (
+        {"training": TRAINING + " --criterion cross_entrop"},
+        "training: --criterion has no 'cross_entrop'; did you",
+    ),
+    (
+        {"arms": {**ARMS, "pre": "--arch resdual_transformer --resdual pre"}},
+        "arms.pre: fairseq has no option --resdual here; did you mean --residual?",
+    ),
+    ({"arms": {**ARMS, "pre": "--arch resdual_tranformer"}}, "did you mean resdual_transformer?"),
+    (
+        {"search": {"values": {"lr": [0.1], "drop-out": [0.1, 0.2]}}},
+        "search.values.drop-out: fairseq has no option --drop-out here; did you mean --dropout?",
+    ),
+    ({"search": {"values": {"dropout": [0.1, "x"]}}}, "search.values.dropout: argument --dropout"),
+    ({"training": TRAINING + " --lr-shrink 0.5"}, "training: fairseq has no option --lr-shrink"),
+    ({"decoding": {"options": "--beem 1"}}, "no option --beem here; did you mean --beam?"),
+    ({"decoding": {"options": "--beam 0"}}, "decoding.options: --beam 0 finds nothing"),
+    ({"decoding": {"options": "--bpe nosuch"}}, "decoding.options: --bpe has no 'nosuch'; known"),
+    ({"decoding": {"options": "--bpe fastbpe"}}, "decoding.options: "),
+    ({"decoding": {"options": "--post-process x"}}, "decoding.options: Unknown post_process"),
+    ({**LANGUAGE_MODEL, "decoding": {"options": "--beam 5"}}, "has no option --beam here"),
+    ({"slurm": {"partitoin": "gpu"}}, "slurm.partitoin: submitit has no such key; did you mean"),
+    ({"data": WITH_SOURCE, "comet": {"command": "none"}}, "comet.command: there is no program "),
+]
+
+
+def spec_of(folder: Path, **changes: Any) -> Spec:
+    return studies.study_of(studies.write_spec(folder, **changes))[0]
+
+
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_a_fault_is_named(tmp_path: Path, fault: int, capsys: pytest.CaptureFixture) -> None:
+    changes, told = FAULTS[fault]
+    with pytest.raises(ResDualError) as error:
+        checks.check(spec_of(tmp_path, **changes))
+    assert told in str(error.value) and "\n" not in str(error.value)
+    assert "usage" not in capsys.readouterr().err
+
+
+def test_good_specs_pass(tmp_path: Path) -> None:
+    checks.check(spec_of(tmp_path, decoding={"options": "--beam 1 --post-process subword_nmt"}))
+    checks.check(spec_of(tmp_path, **LANGUAGE_MODEL, slurm={"partition": "gpu", "time": 60}))
+
+
+def test_a_share_without_a_sentence_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(tmp_path, data={**studies.SPEC["data"], "fractions": [1, 0.01, 0.00001]})
+    monkeypatch.setattr(data, "training_pairs", lambda spec: 700)
+    with pytest.raises(ResDualError, match=r"data\.fractions: 1e-05 of 700 training sentences"):
+        checks.check(spec)
+    monkeypatch.setattr(data, "training_pairs", lambda spec: None)
+    checks.check(spec)
