@@ -4,6 +4,9 @@ import random
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 from typing import List, Set, Tuple
 
@@ -32,7 +35,7 @@ def as_shell(language: str, text: str) -> str:
 
 
 def copy_of_repository(folder: Path) -> Path:
-    """What git would clone, with the changes of the working tree."""
+    """What git would clone, with the changes of the working tree and the compiled library."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", check=True,
@@ -41,6 +44,25 @@ def copy_of_repository(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    for library in (PLUGIN / "native").glob("_library*"):
+        shutil.copy2(library, folder / "resdual_fairseq" / "native")
+    return folder
+
+
+def make_environment(folder: Path) -> Path:
+    """A virtual environment with the packages and commands of this one, so that none is fetched.
+
+    tests/unit/test_extras.py shows that each extra names all that it needs.
+    """
+    venv.create(folder, with_pip=True)
+    (here,) = folder.glob("lib/python*/site-packages")
+    (here / "packages_of_the_tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    for command in Path(sysconfig.get_path("scripts")).iterdir():
+        copy = folder / "bin" / command.name
+        if not copy.exists() and command.read_bytes().startswith(b"#!") and command.is_file():
+            text = command.read_text()
+            copy.write_text(text.replace(sys.executable, str(folder / "bin" / "python")))
+            copy.chmod(0o755)
     return folder
 
 
@@ -67,9 +89,10 @@ def test_the_pages_commands_run_word_for_word(tmp_path: Path) -> None:
     commands.remove("bash scripts/test.sh\n")  # it runs this test
     commands.remove("bash examples/study/smoke.sh\n")  # 20 minutes; its spec is tested by itself
     variables = environment(
-        RESDUAL_DEMO_UPDATES="4", EPOCHS="5", RESDUAL_VENV=str(folder / "my-env"),
+        RESDUAL_DEMO_UPDATES="4", EPOCHS="5",
+        RESDUAL_VENV=str(make_environment(folder / "my-env")),
         RESDUAL_DEMO_DIR=str(folder / "demo"),
-        # Neither Python nor C is compiled at each of four installations.
+        # Neither Python nor C is compiled at each of three installations.
         PIP_NO_COMPILE="1", CC="false",
     )  # fmt: skip
     done = subprocess.run(

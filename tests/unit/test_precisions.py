@@ -8,7 +8,8 @@ from fairseq import utils
 from helpers.models import KINDS, PAD, build, sample, stir
 from torch import Tensor, nn
 
-from resdual_fairseq.residual import ResidualOptions, build_residual
+from resdual_fairseq.residual import Place, ResidualOptions
+from resdual_fairseq.schemes import build_residual
 
 DEVICES = [
     "cpu",
@@ -91,9 +92,13 @@ def test_autocast(kind: str, device: str) -> None:
 def test_auto_scale_holds_the_largest_number_of_a_format(dtype: torch.dtype, blocks: int) -> None:
     """The worst case: as many blocks as s allows, all of them at the format's largest number."""
     f = torch.full((1, 1, 4), torch.finfo(dtype).max, dtype=dtype)
-    x, d = build_residual(ResidualOptions(), 4, blocks, blocks + 1).init_streams(f)
+    x, d = build_residual(
+        ResidualOptions(), 4, Place(blocks + 1, blocks, blocks + 1, blocks, "stack")
+    ).init_streams(f)
     for k in range(1, blocks + 1):
-        connection = build_residual(ResidualOptions(), 4, blocks, k).to(dtype)
+        connection = build_residual(ResidualOptions(), 4, Place(k, blocks, k, blocks, "ffn")).to(
+            dtype
+        )
         _, d = connection.add_output(torch.zeros_like(x), d, f)
     assert d is not None
     assert torch.equal(d, f)
