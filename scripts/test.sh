@@ -19,6 +19,5 @@ ruff format --check .
 say "mypy"
 mypy
 say "tests"
-# One thread a process: on two cores, several processes of two threads slow one another down. Three
-# processes, since many tests wait (for children, leases, a Slurm).
-OMP_NUM_THREADS=1 python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
+# One thread a process: on two cores, several processes of two threads slow one another down.
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
