@@ -72,15 +72,34 @@ def check_text(out: Path, languages: tuple[str, str], valid: int, lowercase: boo
     assert all(x == x.lower() for x in lines(out / "text" / "train.de")) == lowercase
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
+HELP_OF_ALL = """
+import runpy, sys
+
+for path in sys.argv[1:]:
+    before = list(sys.path)
+    sys.argv, sys.path[0] = [path, "--help"], path.rpartition("/")[0]
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as ending:
+        print("ENDED", path, ending.code)
+    sys.path[:] = before
+    for name in [name for name in sys.modules if name.split(".")[0] in ("common", "depth")]:
+        del sys.modules[name]
+"""
+
+
+def test_scripts_run_from_any_folder(tmp_path: Path) -> None:
+    """In one process, which forgets the examples' own modules after each."""
+    scripts = [
         *(f"{recipe}/prepare.py" for recipe in ("iwslt14", "multi30k", "opus100", "wmt14_en_de")),
         *(f"depth/{script}.py" for script in ("warm_up", "schemes", "reversal")),
-    ],
-)
-def test_scripts_run_from_any_folder(script: str, tmp_path: Path) -> None:
-    assert "--out" in run(sys.executable, EXAMPLES / script, "--help", cwd=tmp_path)
+    ]
+    paths = [EXAMPLES / script for script in scripts]
+    output = run(sys.executable, "-c", HELP_OF_ALL, *paths, cwd=tmp_path)
+    assert [f"ENDED {path} 0" for path in paths] == [
+        line for line in output.splitlines() if line.startswith("ENDED")
+    ]
+    assert output.count("--out") >= len(paths)
 
 
 def test_iwslt14(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
