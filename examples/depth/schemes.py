@@ -35,6 +35,7 @@ from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import NullFormatter  # noqa: E402
 
 QUANTITIES = {
     "gradient": "gradient norm of block k's weights",
@@ -83,11 +84,20 @@ def draw(found: dict[str, Points], kinds: Sequence[str], path: Path) -> None:
                 parts = 3 if curve.stack == "decoder" else 2
                 x, y = along(points, parts)
                 style = "-" if curve.stack == "decoder" else "--"
-                axis.plot(x, y, style, color=color[curve.blocks // parts], linewidth=1.2)
+                axis.plot(
+                    np.array(x),
+                    np.array(y),
+                    style,
+                    color=color[curve.blocks // parts],
+                    linewidth=1.2,
+                )
+            if not any(line.get_ydata().size for line in axis.lines):
+                axis.text(0.5, 0.5, "0 everywhere", ha="center", transform=axis.transAxes)
             axis.set_yscale("log")
             axis.set_title(f"{RESIDUALS[kind].title}" if band == 0 else "", fontsize=10)
             axis.grid(True, alpha=0.3)
             axis.tick_params(labelsize=7)
+            axis.yaxis.set_minor_formatter(NullFormatter())
             if number % COLUMNS == 0:
                 axis.set_ylabel(QUANTITIES[quantity], fontsize=7)
     handles = [plt.Line2D([], [], color=color[d], label=f"{d} + {d} layers") for d in depths]
