@@ -7,6 +7,9 @@ from torch import Tensor
 
 from ..residual import Place, Residual, ResidualOptions, Streams
 
+ROUNDING = 1e-9
+"""0.58 times 50 is a little less than 29."""
+
 
 class MixLN(Residual):
     """Post-LN in the first layers, Pre-LN in the others, LN_out at the end.
@@ -14,7 +17,8 @@ class MixLN(Residual):
     x_{k+1} = LN_k(x_k + f_k(x_k)) in layers 1 .. floor(a L), x_k + f_k(LN_k(x_k)) after them, with
     a = ``post_fraction``.
 
-    Li et al. 2024 (arXiv 2412.13795), who take a = 0.25.
+    Li et al. 2024 (arXiv 2412.13795), who take a = 0.25. A stack of fewer than 1 / a layers is
+    Pre-LN.
     """
 
     title = "Mix-LN"
@@ -25,7 +29,7 @@ class MixLN(Residual):
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
-        self.is_pre = place.layer > math.floor(options.post_fraction * place.layers)
+        self.is_pre = place.layer > math.floor(options.post_fraction * place.layers + ROUNDING)
 
     def block_input(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         return self(x) if self.is_pre else x

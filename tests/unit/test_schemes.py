@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from resdual_fairseq.diagnostics.measure import Label, measure
 from resdual_fairseq.model.blocks import blocks_of
-from resdual_fairseq.schemes import RESIDUALS
+from resdual_fairseq.residual import Place, ResidualOptions
+from resdual_fairseq.schemes import RESIDUALS, build_residual
 
 IN_TORCH = ("hyper", "mhc", "dlcl")
 """Schemes of which the compiled library has no form."""
@@ -113,6 +114,16 @@ def test_hyper_connections_start_as_pre_ln(case: str) -> None:
         stack.layer_norm.eps /= CASES[case][1].get("residual_streams", 4) ** 2
     model.load_state_dict(pre.state_dict(), strict=False)
     assert_close(forward(model, sample()), forward(pre, sample()), tolerance=1e-6)
+
+
+@pytest.mark.parametrize(("fraction", "layers", "post"), [(0.25, 3, 0), (0.25, 7, 1), (0.7, 10, 7)])
+def test_the_first_layers_of_mix_ln_are_post_ln(fraction: float, layers: int, post: int) -> None:
+    model = build(residual="mix", residual_post_fraction=fraction, decoder_layers=layers)
+    is_pre = [layer.final_layer_norm.is_pre for layer in model.decoder.layers]
+    assert is_pre == [False] * post + [True] * (layers - post)
+    place = Place(1, 100, 29, 50, "ffn")
+    options = ResidualOptions(kind="mix", post_fraction=0.58)
+    assert not build_residual(options, 8, place).is_pre  # 0.58 * 50 is 28.999... in floats
 
 
 def test_rezero_starts_as_the_embeddings() -> None:
