@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from .compat import help_group, let_bf16_run_anywhere
 from .errors import ResDualError
+from .residual import ResidualOptions
 from .schemes import RESIDUALS
 from .training.gradient_log import check_gradient_log
 
@@ -36,11 +37,8 @@ NORMFORMER_OPTIONS = {
 }
 
 SCHEME_DEFAULTS: Dict[str, Any] = {
-    "scale": "auto",
-    "alpha": 1.0,
-    "gain": None,
-    "streams": 4,
-    "post_fraction": 0.25,
+    name: getattr(ResidualOptions(), name)
+    for name in ("scale", "alpha", "gain", "streams", "post_fraction")
 }
 """What a scheme may read (:attr:`Residual.reads`) of the options ``--residual-...``."""
 

@@ -11,6 +11,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.utils import import_user_module
 
 from ..errors import ResDualError
+from ..residual import ResidualOptions
 from ..schemes import RESIDUALS
 
 UNKNOWN = "model of unknown options"
@@ -61,8 +62,10 @@ def kept_options(options: Namespace) -> Dict[str, Any]:
     return {
         "residual": kind,
         "residual_variant": getattr(options, "residual_variant", None) or (*variants, None)[0],
-        "residual_alpha": getattr(options, "residual_alpha", 1.0),
-        "residual_post_fraction": getattr(options, "residual_post_fraction", 0.25),
+        "residual_alpha": getattr(options, "residual_alpha", ResidualOptions.alpha),
+        "residual_post_fraction": getattr(
+            options, "residual_post_fraction", ResidualOptions.post_fraction
+        ),
         "share_all_embeddings": shares_all,
         "share_decoder_input_output_embed": shares_all or shares_two,
     }
