@@ -1,7 +1,7 @@
 """All measurements of one model on given batches, as rows of the table."""
 
 import math
-from typing import Any, Dict, Iterable, List, NamedTuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import torch
 from fairseq import utils
@@ -9,10 +9,11 @@ from fairseq.criterions import FairseqCriterion
 from torch import nn
 
 from ..model.blocks import Block
+from ..residual import Residual
 from .bounds import are_known, block_bounds
 from .probes import Place, Probe
 from .ranks import effective_rank, linear_cka
-from .table import Row
+from .table import LEARNED, Row
 
 
 class Label(NamedTuple):
@@ -40,8 +41,8 @@ def measure(
         criterion: fairseq's, such as its label-smoothed cross entropy.
         batches: as fairseq's translation task collates them.
         label: which model this is.
-        trained: also measure what only trained weights tell: effective ranks, CKA and, for the
-            schemes that have them, bounds.
+        trained: also measure what only trained weights tell: effective ranks, CKA, the numbers
+            that residual connections learn and, for the schemes that have them, bounds.
     """
     device = next(model.parameters()).device
     model.eval()
@@ -70,9 +71,11 @@ def measure(
             rows += [Row(*at, name, "", value) for name, value in values.items()]
             norms = gradient_norms(block, tokens)
             rows += [Row(*at, "gradient", name, value) for name, value in norms.items()]
+            rows += [Row(*at, *one) for one in learned(block.connection) if trained]
         at = (*head, end.k, end.blocks, depth, "end")
         values = place_values(probe, (stack, end.k), tokens)
         rows += [Row(*at, name, "", value) for name, value in values.items()]
+        rows += [Row(*at, *one) for one in learned(end) if trained]
         if bounds:
             stream = max(bounds[stack, block.k].stream for block in blocks)
             rows.append(Row(*head, 0, end.blocks, 0, "", "stream_bound", "", stream))
@@ -91,6 +94,16 @@ def place_values(probe: Probe, place: Place, tokens: int) -> Dict[str, float]:
         if after is not None:
             values["cka"] = linear_cka(probe.moments[place], after)
     return values
+
+
+def learned(connection: Residual) -> List[Tuple[str, str, float]]:
+    """Quantity, name and value of what a connection learns beside its norms' weights and biases."""
+    return [
+        (quantity, name, value.item())
+        for name, numbers in connection.named_parameters(recurse=False)
+        if name not in ("weight", "bias")
+        for quantity, value in zip(LEARNED, (numbers.mean(), numbers.min(), numbers.max()))
+    ]
 
 
 def gradient_norms(block: Block, tokens: int) -> Dict[str, float]:

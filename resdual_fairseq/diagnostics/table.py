@@ -19,7 +19,8 @@ COLUMNS: Dict[str, str] = {
     "layer": "layer of the block, from 0",
     "part": "self_attn, cross_attn or ffn; end for k = N + 1",
     "quantity": "what was measured, see below",
-    "matrix": "the weight that a gradient is of; empty: all of the block's",
+    "matrix": "the weight that a gradient is of; empty: all of the block's. The name of what was "
+    "learned",
     "value": "the measurement",
 }
 
@@ -42,11 +43,17 @@ QUANTITIES: Dict[str, str] = {
     "output_bound": "bound of the magnitudes in f_k for any input, computed from a checkpoint's "
     "weights",
     "stream_bound": "the same of the stream: d as it is kept, x in the other kinds; block 0",
+    "learned_mean": "mean of numbers that a checkpoint's residual connection has learned, such as "
+    "alpha or a gain, beside its norms; `matrix` is their name",
+    "learned_least": "the least of them",
+    "learned_largest": "the largest of them",
     "effective_rank": "exp of the entropy of the normalized singular values of z_k, centred over "
     "tokens (Roy & Vetterli 2007)",
     "cka": "linear CKA of z_k and z_{k+1} (Kornblith et al. 2019)",
     "loss": "label-smoothed cross entropy per target token, in nats",
 }
+
+LEARNED = ("learned_mean", "learned_least", "learned_largest")
 
 NOTES = """\
 Norms |v| of a token's vector are divided by sqrt(its length), so that widths compare; means are

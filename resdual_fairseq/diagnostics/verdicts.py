@@ -1,10 +1,10 @@
 """Each of the paper's claims, and in numbers whether it held on the blocks that were measured."""
 
 import math
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
-from .curves import Curve, curves, within
-from .table import Row
+from .curves import Curve, curve_name, curves, within
+from .table import LEARNED, Row
 from .theory import (
     Point,
     Trend,
@@ -181,6 +181,21 @@ def guarantees(rows: Sequence[Row], width: int) -> List[str]:
     return lines
 
 
+def learned_numbers(rows: Sequence[Row], width: int) -> List[str]:
+    """Lines on what residual connections learned beside their norms, over the blocks of a stack."""
+    found: Dict[Tuple[str, str, str], Dict[str, List[float]]] = {}
+    for row in rows:
+        if row.quantity in LEARNED:
+            numbers = found.setdefault((curve_name(row), row.stack, row.matrix), {})
+            numbers.setdefault(row.quantity, []).append(row.value)
+    return [
+        f"  {model:{width}}  {stack}  {name}: mean {sum(means) / len(means):.3g}, from "
+        f"{min(least):.3g} to {max(largest):.3g}, at {len(means)} connections"
+        for (model, stack, name), numbers in found.items()
+        for means, least, largest in [[numbers[quantity] for quantity in LEARNED]]
+    ]
+
+
 def page(rows: Sequence[Row], command: str) -> str:
     """The page of text."""
     lines = [command, "", RULES]
@@ -194,4 +209,7 @@ def page(rows: Sequence[Row], command: str) -> str:
         head = f"  {curve.name:{width}}  {curve.stack}  {verdict.outcome:12}"
         lines.append(f"{head}  {verdict.numbers}")
     lines += ["", "Magnitudes", *magnitudes(rows, width)]
+    learned = learned_numbers(rows, width)
+    if learned:
+        lines += ["", "Learned by the residual connections, beside their norms", *learned]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Protects the rivals: initial weights, and all that the paper's model has beyond its equations."""
 
 import math
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
@@ -25,6 +25,8 @@ from helpers.searches import assert_same_hypotheses, by_layers, prepared, search
 from torch import Tensor, nn
 
 from resdual_fairseq.diagnostics.measure import Label, measure
+from resdual_fairseq.diagnostics.table import LEARNED, Row
+from resdual_fairseq.diagnostics.verdicts import learned_numbers
 from resdual_fairseq.model.blocks import blocks_of
 from resdual_fairseq.residual import Place, ResidualOptions
 from resdual_fairseq.schemes import RESIDUALS, build_residual
@@ -311,3 +313,21 @@ def test_diagnostics_of_a_checkpoint(case: str) -> None:
         assert math.isfinite(value)
         if quantity == "output_bound":
             assert found[stack, block, "output_size"] <= value
+
+
+def test_diagnostics_tell_what_a_checkpoints_connections_learned() -> None:
+    def learned(case: str) -> List[Row]:
+        criterion = LabelSmoothedCrossEntropyCriterion(task(), False, 0.1)
+        rows = measure(moved(case), criterion, [sample()], Label("own", case, 0), trained=True)
+        return [row for row in rows if row.quantity in LEARNED]
+
+    alpha = moved("learned alpha").encoder.layer_norm.learned_alpha
+    found = {row.quantity: row.value for row in learned("learned alpha") if row.stack == "encoder"}
+    expected = [alpha.mean(), alpha.min(), alpha.max()]
+    assert [found[quantity] for quantity in LEARNED] == [value.item() for value in expected]
+    gains = learned("rezero")
+    lines = learned_numbers(gains, 3)
+    assert {row.matrix for row in gains} == {"a"} and len(lines) == 2
+    values = [row.value for row in gains if row.stack == "decoder"]
+    assert f"from {min(values):.3g} to {max(values):.3g}, at {len(values) // 3} con" in lines[1]
+    assert learned("siamese") == []
