@@ -173,7 +173,7 @@ class Worker:
         )
 
     def clear(self) -> None:
-        """Remove weights that no task will read."""
+        """Remove weights that no task will read, of tasks that are done: others are at work."""
         records = records_of(self.spec, self.study)
         plan = make_plan(self.spec, records)
         needed = {
@@ -183,5 +183,5 @@ class Worker:
             if run.role == "judging":
                 needed |= set(run.train)
         for task in plan.tasks.values():
-            if task.kind == "train" and task.name not in needed:
+            if task.kind == "train" and task.name in records and task.name not in needed:
                 self.study.discard_output(task.name)

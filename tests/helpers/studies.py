@@ -63,10 +63,14 @@ def calibrate(attempt: Attempt) -> Found:
 
 
 def train(attempt: Attempt, pause: float = 0.0) -> Found:
-    """Counts updates, and goes on from the file that an earlier attempt or the parent left."""
+    """Counts updates, and goes on from the file that an earlier attempt or the parent left.
+
+    As fairseq's, it takes some time to start, and begins anew where there is no file then.
+    """
     own, target = attempt.run / "checkpoint_last.pt", attempt.task.inputs["updates"]
     if not own.exists() and "parent" in attempt.task.needs:
         own.write_text(attempt.output("parent").read_text())
+    time.sleep(20 * pause)
     state = json.loads(own.read_text()) if own.exists() else {"updates": 0, "sum": 0.0}
     rate = float(attempt.task.arguments[attempt.task.arguments.index("--lr") + 1])
     while state["updates"] < target:

@@ -20,6 +20,7 @@ from resdual_fairseq.study.attempts import attempts
 from resdual_fairseq.study.outcomes import Ending
 from resdual_fairseq.study.processes import Exit
 from resdual_fairseq.study.tasks import Task, sealed, write_json
+from resdual_fairseq.study.worker import Worker
 
 
 def finished(path: Path, processes: List[object]) -> Dict[str, object]:
@@ -292,6 +293,22 @@ def test_damaged_results_are_named(tmp_path: Path, damage: str) -> None:
     assert ("format 99" in sentence) == (damage == "format")
     one.write_text(text)
     studies.work(path)
+
+
+def test_weights_of_a_task_at_work_stay(tmp_path: Path, unbroken: Dict[str, object]) -> None:
+    """Another worker that finishes a task looks at all folders."""
+    path = studies.write_spec(tmp_path)
+
+    def train(attempt: Attempt) -> object:
+        if "parent" in attempt.task.needs:
+            own = attempt.run / "checkpoint_last.pt"
+            own.write_text(attempt.output("parent").read_text())
+            Worker(*studies.study_of(path)).clear()
+            assert own.exists()
+        return studies.train(attempt)
+
+    studies.work(path, train=train)
+    assert studies.results(path) == unbroken
 
 
 def test_weights_go_once_nothing_needs_them(tmp_path: Path) -> None:
