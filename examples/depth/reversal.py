@@ -33,6 +33,9 @@ LETTERS = 8
 EVERY = 25
 """Updates between two tests."""
 ENOUGH = 0.99
+LEARNED = "learned"
+"""ResiDual with a learned alpha."""
+VARIANTS = [f"{kind}:{form}" for kind, scheme in RESIDUALS.items() for form in scheme.variants[1:]]
 
 
 class Task:
@@ -50,13 +53,22 @@ def build(kind: str, args: argparse.Namespace) -> ResDualTransformerModel:
     sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in (
         ("layers", args.layers), ("attention_heads", 2), ("embed_dim", args.width),
         ("ffn_embed_dim", 2 * args.width))}  # fmt: skip
-    alpha = {"residual_alpha": "learned"} if kind == "learned" else {}
-    residual = "resdual" if kind == "learned" else kind
+    residual, _, variant = kind.partition(":")
+    form = {"residual_variant": variant or None}
+    if kind == LEARNED:
+        residual, form = "resdual", {"residual_alpha": "learned"}
     options = argparse.Namespace(
         arch=MODEL, residual=residual, dropout=0.0, share_all_embeddings=True,
-        max_source_positions=64, max_target_positions=64, **sizes, **alpha)  # fmt: skip
+        max_source_positions=64, max_target_positions=64, **sizes, **form)  # fmt: skip
     ARCH_CONFIG_REGISTRY[MODEL](options)
     return ResDualTransformerModel.build_model(options, Task())
+
+
+def title(kind: str) -> str:
+    if kind == LEARNED:
+        return "ResiDual, learned alpha"
+    residual, _, variant = kind.partition(":")
+    return RESIDUALS[residual].title + (f", {variant}" if variant else "")
 
 
 def sequences(count: int, length: int, generator: torch.Generator) -> Tensor:
@@ -120,9 +132,8 @@ def study(args: argparse.Namespace) -> None:
             if found:
                 break
             failed.append(rate)
-        title = "ResiDual, learned alpha" if kind == "learned" else RESIDUALS[kind].title
         told = f"{rate:g} | {found}" if found else f"none | not in {args.updates}"
-        rows.append(f"| {title} | {told} | {', '.join(map('{:g}'.format, failed))} |")
+        rows.append(f"| {title(kind)} | {told} | {', '.join(map('{:g}'.format, failed))} |")
         say(f"{rows[-1]}  ({time.monotonic() - began:.0f} s)")
         write_whole(args.out, "\n".join(rows))
     say(f"written: {args.out}")
@@ -132,11 +143,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    every = [*RESIDUALS, "learned"]
+    every = [*RESIDUALS, "b2t:unscaled", LEARNED]
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the table, in Markdown")
-    add("--residuals", nargs="+", default=every, choices=every, metavar="KIND",
-        help="schemes (all); learned is resdual with a learned alpha")  # fmt: skip
+    add("--residuals", nargs="+", default=every, choices=[*every, *VARIANTS], metavar="KIND",
+        help="KIND or KIND:VARIANT (all); learned is resdual with a learned alpha")  # fmt: skip
     add("--layers", type=int, default=12, help="of either stack (12)")
     add("--width", type=int, default=32, help="of the model; feed-forward is twice as wide (32)")
     add("--length", type=int, default=5, help="letters of a sequence (5)")

@@ -15,16 +15,19 @@ class B2T(PostLN):
     first block read x_b. The second stream holds x_b.
 
     Takase et al. 2022 (arXiv 2206.00330). As in their code, fairseq's initial weights are
-    multiplied by L^(-1/2) with L the layers of the own stack; biases and norms are left. Their form
-    without norms is not here.
+    multiplied by L^(-1/2) with L the layers of the own stack (``scaled``, the default); biases and
+    norms are left. ``unscaled`` keeps fairseq's initial weights: deep stacks of small width learn
+    faster so (examples/depth). Their form without norms is not here.
     """
 
     title = "B2T"
+    variants = ("scaled", "unscaled")
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
         self.ends_layer = place.ends_layer
-        self.initial_factor = max(place.layers, 1) ** -0.5
+        is_scaled = self.variant == "scaled"
+        self.initial_factor = max(place.layers, 1) ** -0.5 if is_scaled else 1.0
 
     def initialize(self, weights: Sequence[nn.Linear]) -> None:
         with torch.no_grad():

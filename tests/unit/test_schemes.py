@@ -87,11 +87,13 @@ def test_initial_weights_are_absolute(kind: str) -> None:
         assert not projection.bias.any()
 
 
-def test_b2t_multiplies_what_is_there() -> None:
-    post, model = build(residual="post"), build(residual="b2t")
+@pytest.mark.parametrize("variant", ["scaled", "unscaled"])
+def test_b2t_multiplies_what_is_there(variant: str) -> None:
+    post, model = build(residual="post"), build(residual="b2t", residual_variant=variant)
     for (block, _, host), (_, _, ours) in zip(projections(post), projections(model)):
         layers = 2 if block.stack == "encoder" else 3
-        torch.testing.assert_close(ours.weight, host.weight * layers**-0.5, rtol=1e-6, atol=0)
+        factor = layers**-0.5 if variant == "scaled" else 1.0
+        torch.testing.assert_close(ours.weight, host.weight * factor, rtol=1e-6, atol=0)
         assert torch.equal(ours.bias, host.bias)
 
 
