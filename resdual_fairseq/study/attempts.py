@@ -5,18 +5,24 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List
 
+import psutil
+
+BEGUN = {"host", "pid", "folder"}
+"""What an attempt begins with; one without was edited."""
+
 
 def attempts(folder: Path) -> List[Dict[str, Any]]:
     """What was tried so far: one entry for each start, with its end where it was seen."""
     path = folder / "attempts.jsonl"
     found: Dict[str, Dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # cut by a kill
+            found[entry["id"]] = {**found.get(entry["id"], {}), **entry}
+        except (ValueError, TypeError, KeyError):  # cut by a kill, or edited
             continue
-        found[entry["id"]] = {**found.get(entry["id"], {}), **entry}
-    return list(found.values())
+    return [one for one in found.values() if one.keys() >= BEGUN]
 
 
 def note_attempt(folder: Path, entry: Dict[str, Any]) -> None:
@@ -37,13 +43,16 @@ def run_folder(folder: Path) -> Path:
 
 
 def next_run_folder(folder: Path, host: str) -> Path:
-    """Where to work now: a copy, where the last attempt was on another host and may live on.
+    """Where to work now: a copy, where who made the last attempt may live on.
 
-    A lease that expired does not stop its former holder, which may still write.
+    A lease that expired does not stop its former holder, which may still write: on another host,
+    or on this one, where it was stopped.
     """
     before = run_folder(folder)
     tried = attempts(folder)
-    if not tried or "ended" in tried[-1] or tried[-1]["host"] == host:
+    if not tried or "ended" in tried[-1]:
+        return before
+    if tried[-1]["host"] == host and not psutil.pid_exists(tried[-1]["pid"]):
         return before
     copy = folder / f"run-{len(tried) + 1}"
     shutil.rmtree(copy, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence, Tupl
 from fairseq import options
 from fairseq.data import encoders
 from fairseq.data.data_utils import post_process
+from sacrebleu.metrics import BLEU
 
 from ..compat import slurm_keys
 from ..errors import ResDualError
@@ -23,6 +24,8 @@ from .table import Cell
 UNKNOWN = re.compile(r"unrecognized arguments: (\S+)")
 CHOICE = re.compile(r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)")
 ARGUMENT = re.compile(r"argument (\S+): ")
+LIKENESS = 0.75
+"""Share of letters in common from which on a known name may be what was meant."""
 SHOWN = 12
 """Choices up to which all of them are named."""
 
@@ -35,6 +38,7 @@ def check(spec: Spec) -> None:
     """
     check_training(spec)
     check_decoding(spec)
+    check_scores(spec)
     check_comet(spec)
     check_slurm(spec)
     check_fractions(spec)
@@ -84,6 +88,19 @@ def check_decoding(spec: Spec) -> None:
         refuse_decoding(
             f"{' '.join(str(error).split())[:300]}; mend --bpe, --tokenizer or --post-process"
         )
+
+
+def check_scores(spec: Spec) -> None:
+    """sacreBLEU splits some languages into words with packages of their own."""
+    if spec.task != "translation":
+        return
+    try:
+        BLEU(trg_lang=str(spec.data.target_lang))
+    except (RuntimeError, ImportError) as error:
+        raise ResDualError(
+            f"data.target_lang: sacreBLEU cannot score {spec.data.target_lang}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def refuse_decoding(reason: str) -> NoReturn:
@@ -146,7 +163,7 @@ def explained(fault: str, parser: ArgumentParser) -> str:
 
 def hint(name: str, known: Sequence[str]) -> str:
     """What may be meant by an unknown name."""
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known, n=1, cutoff=LIKENESS)
     if near:
         return f"did you mean {near[0]}?"
     return "known are " + ", ".join(known) if len(known) <= SHOWN else "leave it out, or mend it"

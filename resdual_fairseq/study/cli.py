@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Optional, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Optional, Sequence
 from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
 from .new import write_spec
-from .reading import read_spec
+from .reading import located, read_spec
 from .spec import Spec
 from .tasks import StudyFolder
 from .todo import make_plan, records_of
@@ -135,7 +136,10 @@ def run(options: argparse.Namespace) -> None:
     if options.mode in ("plan", "run"):
         from .checks import check
 
-        check(spec)
+        try:
+            check(spec)
+        except ResDualError as error:
+            raise ResDualError(located(options.spec, str(error))) from error
     if options.mode in ("plan", "run", "import"):
         for line in lock.remember(spec, study):
             say(line)
@@ -168,7 +172,23 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         watch(start_here(spec, study, options.workers), study, say)
     else:
         Worker(spec, study, say).work()
-    say(f"all runs are done; {PROGRAM} report {options.spec} writes the report")
+    check_all_is_known(spec, study)
+    folder = "" if options.folder is None else f" --folder {shlex.quote(str(options.folder))}"
+    report = f"{PROGRAM} report {shlex.quote(str(options.spec))}{folder}"
+    say(f"all runs are done; {report} writes the report")
+
+
+def check_all_is_known(spec: Spec, study: StudyFolder) -> None:
+    """Raise ResDualError where nothing is left to do, and what comes next cannot be said."""
+    known = records_of(spec, study)
+    plan = make_plan(spec, known)
+    lost = [one for one in plan.tasks if one in known and known[one]["outcome"] == "killed"]
+    if plan.open and lost:
+        raise ResDualError(
+            f"the study waits for its {plan.open}, of which {len(lost)} runs were killed from "
+            f"outside until limits.retries ({spec.limits.retries}) was used up, such as "
+            f"'{plan.tasks[lost[0]].label}'; give more retries, and the same command again"
+        )
 
 
 def status(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:

@@ -13,6 +13,14 @@ from .table import Cell
 PLUGIN = Path(__file__).resolve().parents[1]
 CALIBRATION = 40
 """Updates of a calibration run."""
+WITH_THIS_PACKAGE = """
+import importlib, sys
+command = importlib.import_module(sys.argv.pop(1))
+import resdual_fairseq
+command.cli_main()
+"""
+"""A program that runs one of fairseq's modules; torch's protected loading of checkpoints knows
+fairseq's types there, whatever the arm's --user-dir is. fairseq sets up its log first."""
 MODULES = {
     "fairseq-train": "fairseq_cli.train",
     "fairseq-generate": "fairseq_cli.generate",
@@ -27,14 +35,6 @@ QUIET = ("--num-workers", "0", "--data-buffer-size", "0", "--log-format", "json"
 def depth_name(depth: str, task: str) -> str:
     """``6`` of a pair of stacks is 6+6."""
     return depth if "+" in depth or task == "language_modeling" else f"{depth}+{depth}"
-
-
-def number(value: Value) -> Value:
-    """A number where the text is one, so that 1e-3 and 0.001 are the same run."""
-    try:
-        return float(value) if not isinstance(value, int) else value
-    except ValueError:
-        return value
 
 
 def options(values: Dict[str, Value]) -> List[str]:
@@ -81,6 +81,8 @@ def size_options(spec: Spec, depth: str, size: Width) -> List[str]:
         found += [f"--{stack}-layers", layers, f"--{stack}-embed-dim", str(size.width)]
         found += [f"--{stack}-ffn-embed-dim", str(size.ffn)]
         found += [f"--{stack}-attention-heads", str(size.heads)]
+    if spec.task == "language_modeling":  # else its embeddings would be as wide as the preset's
+        found += ["--decoder-input-dim", str(size.width), "--decoder-output-dim", str(size.width)]
     return found
 
 
@@ -141,7 +143,7 @@ def user_dir(spec: Spec, arm: str) -> Path:
 
 def child(command: str, words: Sequence[str]) -> List[str]:
     """The command as a child of this Python."""
-    return [sys.executable, "-m", MODULES[command], *words]
+    return [sys.executable, "-c", WITH_THIS_PACKAGE, MODULES[command], *words]
 
 
 def environment(threads: int) -> Dict[str, str]:

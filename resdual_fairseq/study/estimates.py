@@ -96,10 +96,7 @@ def shares(spec: Spec, depth: str, width: int) -> int:
 
 
 def tests(spec: Spec, depth: str, width: int) -> int:
-    return (
-        len(spec.seeds) * len(spec.budgets.values)
-        + shares(spec, depth, width) * spec.stages.depth.seeds
-    )
+    return len(spec.seeds) * (len(spec.budgets.values) + shares(spec, depth, width))
 
 
 def work(spec: Spec, found: Dict[str, float], depth: str, width: int) -> Tuple[int, int]:
@@ -110,7 +107,7 @@ def work(spec: Spec, found: Dict[str, float], depth: str, width: int) -> Tuple[i
     tuning = length(spec.search.budget or budgets[-1])
     branches = sum(int(tail * length(one)) for one in budgets)
     trunk = int((1 - tail) * length(budgets[-1]))
-    curves = shares(spec, depth, width) * spec.stages.depth.seeds
+    curves = shares(spec, depth, width) * len(spec.seeds)
     updates = (
         trials(spec) * tuning + len(spec.seeds) * (trunk + branches) + curves * length(budgets[-1])
     )

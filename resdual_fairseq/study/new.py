@@ -18,6 +18,10 @@ from .spec import Data, Part, Spec
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
 WIDTH = 92
+BYTES_A_TOKEN, BYTES_A_SYMBOL = 4, 2
+"""Of text that BPE splits, roughly; of a data-bin."""
+SHORTEST = 5
+"""Epochs of the smallest budget."""
 HELD_OUT = 0.1
 """Of a short text, for the test and for validation each."""
 CHOICES: Dict[str, Any] = {
@@ -29,9 +33,8 @@ CHOICES: Dict[str, Any] = {
     "depths": [6, 12],
     "widths": [{"width": 256, "ffn": 1024, "heads": 4}],
     "training": "--share-all-embeddings --dropout 0.1 --criterion label_smoothed_cross_entropy "
-    "--label-smoothing 0.1 --optimizer fused_adam --adam-betas '(0.9, 0.98)' "
-    "--warmup-updates 1000 --max-tokens 4096",
-    "budgets": {"unit": "epochs", "values": [5, 10, 20], "cooldown": 0.2},
+    "--label-smoothing 0.1 --optimizer fused_adam --adam-betas '(0.9, 0.98)' ",
+    "budgets": {"unit": "epochs", "values": [SHORTEST, 10, 20], "cooldown": 0.2},
     "search": {"method": "grid", "values": {"lr": [0.0005, 0.001, 0.002, 0.004]}},
     "seeds": [101, 102, 103, 104, 105],
     "criteria": {
@@ -46,8 +49,7 @@ LANGUAGE_MODEL: Dict[str, Any] = {
         for name in ("pre", "post", "resdual")
     },
     "training": "--share-decoder-input-output-embed --dropout 0.1 --tokens-per-sample 256 "
-    "--criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' "
-    "--warmup-updates 1000 --max-tokens 4096",
+    "--criterion cross_entropy --optimizer fused_adam --adam-betas '(0.9, 0.98)' ",
 }
 
 
@@ -68,6 +70,7 @@ def write_spec(
         if not found:
             values.update(LANGUAGE_MODEL, task="language_modeling")
             values["criteria"] = {**CHOICES["criteria"], "metric": "perplexity"}
+            del values["criteria"]["latency"]
         kind = subwords_of(data_bin / f"dict.{found[1]}.txt") if found else ""
         if kind:
             joined = f"--beam 5 --post-process {kind}"
@@ -82,17 +85,42 @@ def write_spec(
                 "a.en a.de; give --languages SOURCE TARGET"
             )
         values["data"] = {"text": [str(one.resolve()) for one in text]}
+        values["data"]["vocabulary"] = vocabulary_for(lines)
         if lines * HELD_OUT < Data.model_fields["test_lines"].default:
             held_out = max(1, int(lines * HELD_OUT))
             values["data"].update(test_lines=held_out, valid_lines=held_out)
     if found:
         values["data"].update(source_lang=found[0], target_lang=found[1])
+    values["training"] += batches_for(tokens_of(data_bin, text))
     written = [
         "# A study of resdual_fairseq: resdual-study plan, run, status and report take this file."
     ]
     written += described(Spec, values, "")
     with replacing(path) as unfinished:
         unfinished.write_text("\n".join(written) + "\n", encoding="utf-8")
+
+
+def vocabulary_for(lines: int) -> int:
+    """Symbols of a joint BPE that occur often enough in so many lines to be learned."""
+    return next(
+        size for least, size in ((50_000, 8000), (10_000, 4000), (0, 1000)) if lines >= least
+    )
+
+
+def tokens_of(data_bin: Optional[Path], text: Optional[Tuple[Path, Path]]) -> int:
+    """About how many target tokens there are to train on."""
+    if text is not None:
+        return text[1].stat().st_size // BYTES_A_TOKEN
+    assert data_bin is not None
+    sizes = [path.stat().st_size for path in data_bin.glob("train.*bin")]
+    return max(sizes, default=0) // BYTES_A_SYMBOL
+
+
+def batches_for(tokens: int) -> str:
+    """Batches, small ones of a small text, and a warm-up that fits into the smallest budget."""
+    batch = 4096 if tokens > 250 * 4096 else 1000
+    updates = SHORTEST * tokens / batch
+    return f"--warmup-updates {min(1000, int(float(f'{updates / 4:.1g}')))} --max-tokens {batch}"
 
 
 def lines_of(path: Path) -> int:

@@ -10,6 +10,7 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(("--lr-scheduler", "--total-num-update", "--force-anneal"), "budgets"),
     **dict.fromkeys(("--encoder-layers", "--decoder-layers"), "depths"),
     **dict.fromkeys(("--encoder-embed-dim", "--decoder-embed-dim"), "widths"),
+    **dict.fromkeys(("--decoder-input-dim", "--decoder-output-dim"), "widths"),
     **dict.fromkeys(("--encoder-ffn-embed-dim", "--decoder-ffn-embed-dim"), "widths"),
     **dict.fromkeys(("--encoder-attention-heads", "--decoder-attention-heads"), "widths"),
     **dict.fromkeys(("--task", "--source-lang", "--target-lang", "-s", "-t"), "task, data"),
@@ -24,10 +25,12 @@ SET_BY_THE_STUDY = {
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""
 OPTIONS_OF_THEIR_OWN = ("--save-interval",)
 """Whole names of options that those begin with."""
-ALIKE_FOR_ALL = (
-    *("--max-tokens", "--batch-size", "--update-freq", "--criterion", "--label-smoothing"),
-    *("--max-sentences", "--tokens-per-sample", "--sample-break-mode"),
+SIZE_OF_UPDATES = (
+    *("--max-tokens", "--batch-size", "--update-freq", "--max-sentences"),
+    *("--tokens-per-sample", "--sample-break-mode"),
 )
+"""Options that decide how much an update learns from."""
+ALIKE_FOR_ALL = (*SIZE_OF_UPDATES, "--criterion", "--label-smoothing")
 """Options that decide what a loss or an update is; they belong to training, not to an arm."""
 
 
@@ -49,6 +52,19 @@ def words_of(text: Any) -> Any:
                 f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[meant]})"
             )
     return words
+
+
+def number(value: Any) -> Any:
+    """A number where the text is one, so that 1e-3 and 0.001 are the same run."""
+    try:
+        return float(value) if not isinstance(value, int) else value
+    except ValueError:
+        return value
+
+
+def is_share(name: str) -> bool:
+    """Whether an option takes a probability, or another share of 1."""
+    return name.endswith(("dropout", "layerdrop", "label-smoothing"))
 
 
 def is_meant(name: str, option: str) -> bool:

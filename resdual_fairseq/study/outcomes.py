@@ -103,18 +103,18 @@ def whole(pattern: str, text: str) -> int:
     return int(re.findall(pattern, text)[-1].replace(",", ""))
 
 
-def tail(log: Path) -> str:
-    """The end of a log."""
+def tail(log: Path, start: int = 0) -> str:
+    """The end of a log, from a byte on."""
     if not log.exists():
         return ""
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - TAIL))
+        stream.seek(max(start, log.stat().st_size - TAIL))
         return stream.read().decode("utf-8", errors="replace")
 
 
-def last_lines(log: Path) -> str:
+def last_lines(text: str) -> str:
     """The error that a log ends with or, where there is none, its last lines, joined."""
-    lines = [line.rstrip()[:LETTERS] for line in tail(log).splitlines() if line.strip()]
+    lines = [line.rstrip()[:LETTERS] for line in text.splitlines() if line.strip()]
     told = re.match(r"\S+: error: (.+)", lines[-1]) if lines else None
     return told[1] if told else exception(lines) or " | ".join(map(str.strip, lines[-LAST_LINES:]))
 
@@ -130,8 +130,8 @@ def exception(lines: List[str]) -> str:
 
 
 def ending(end: Exit, log: Path, limits: str = "") -> Ending:
-    """How an attempt ended, from its exit status and its log."""
-    text = tail(log)
+    """How an attempt ended, from its exit status and its own part of the log."""
+    text = tail(log, end.log_start)
     if end.stopped == "lease":
         return Ending("killed", "another worker took the task over")
     if end.stopped == "time":
@@ -145,14 +145,14 @@ def ending(end: Exit, log: Path, limits: str = "") -> Ending:
     if end.status == 0:
         return Ending("completed")
     if any(sign in text for sign in DISK_FULL):
-        return Ending("disk full", last_lines(log))
+        return Ending("disk full", last_lines(text))
     if any(sign in text for sign in OUT_OF_MEMORY):
-        return Ending("out of memory", last_lines(log))
+        return Ending("out of memory", last_lines(text))
     if any(sign in text for sign in OVERFLOW):
         return Ending("overflow", overflow_sentence(losses(log)))
     if shutil.disk_usage(log.parent).free < ROOM:
         return Ending("disk full", "its log was cut short")
-    return Ending("crashed", last_lines(log))
+    return Ending("crashed", last_lines(text))
 
 
 def overflow_sentence(found: Losses) -> str:

@@ -203,15 +203,30 @@ class Planner:
 
     def check_warm_up(self, values: Dict[str, Value], cell: Cell) -> None:
         """Raise ResDualError where a budget's rate would fall before it has risen."""
-        updates = self.updates(cell, min(self.spec.budgets.values)) or 0
-        words = [*commands.model_options(self.spec, cell), *commands.options(values)]
-        given = [one for name, one in zip(words, words[1:]) if name == "--warmup-updates"]
-        if given and int(given[-1]) > self.start(updates):
+        given, start = self.warm_up(values, cell), self.first_fall(cell)
+        if given > start:
             raise ResDualError(
-                f"a warm-up of {given[-1]} updates does not fit into the smallest budget, whose "
-                f"rate falls from update {self.start(updates)} on; give fewer --warmup-updates, or "
+                f"a warm-up of {given} updates does not fit into the smallest budget, whose "
+                f"rate falls from update {start} on; give fewer --warmup-updates, or "
                 "larger budgets.values"
             )
+
+    def warm_up(self, values: Dict[str, Value], cell: Cell) -> int:
+        words = [*commands.model_options(self.spec, cell), *commands.options(values)]
+        given = [one for name, one in zip(words, words[1:]) if name == "--warmup-updates"]
+        return int(given[-1]) if given else 0
+
+    def first_fall(self, cell: Cell) -> int:
+        """The update from which on the smallest budget's rate falls."""
+        return self.start(self.updates(cell, min(self.spec.budgets.values)) or 0)
+
+    def warm_up_fits(self, values: Dict[str, Value], cells: List[Cell]) -> bool:
+        """Whether these values' warm-up ends in time, in every arm that can be trained."""
+        return all(
+            self.warm_up(values, cell) <= self.first_fall(cell)
+            for cell in cells
+            if self.updates(cell, 1.0) is not None
+        )
 
     def start(self, updates: int) -> int:
         """The update at which a budget's branch leaves the trunk."""
@@ -240,7 +255,9 @@ class Planner:
                     )
             return sum(found) / len(found) if len(found) == len(self.spec.search.seeds) else None
 
-        return search.best(self.spec.search, cells, loss)
+        return search.best(
+            self.spec.search, cells, loss, lambda values: self.warm_up_fits(values, cells)
+        )
 
     def judge(
         self, depth: str, width: int, fraction: float, seeds: List[int], budgets: List[float]
@@ -271,25 +288,23 @@ class Planner:
     def curve_stage(self) -> bool:
         """Smaller budgets at every depth, and smaller shares of the data at some."""
         seeds = self.spec.seeds[: self.spec.stages.depth.seeds]
-        for depth, width in self.all_depths():
-            self.judge(depth, width, 1.0, seeds, sorted(self.spec.budgets.values))
-        depths = self.spec.stages.curves.depths or [self.spec.criteria.depth]
-        for fraction in sorted(self.spec.data.fractions, reverse=True):
-            for depth in depths if fraction < 1 else []:
-                self.judge(
-                    depth,
-                    self.spec.widths[0].width,
-                    fraction,
-                    seeds,
-                    [max(self.spec.budgets.values)],
-                )
+        self.judge_curves(seeds)
         return self.ends("curves", self.spec.stages.curves.stop_below)
 
     def seed_stage(self) -> bool:
-        """All seeds, at every budget."""
-        for depth, width in self.all_depths():
-            self.judge(depth, width, 1.0, self.spec.seeds, sorted(self.spec.budgets.values))
+        """All seeds, at every budget and share of the data."""
+        self.judge_curves(self.spec.seeds)
         return True
+
+    def judge_curves(self, seeds: List[int]) -> None:
+        """The curve over training time at every depth, that over data at some."""
+        budgets, width = sorted(self.spec.budgets.values), self.spec.widths[0].width
+        for depth, own_width in self.all_depths():
+            self.judge(depth, own_width, 1.0, seeds, budgets)
+        depths = self.spec.stages.curves.depths or [self.spec.criteria.depth]
+        for fraction in sorted(self.spec.data.fractions, reverse=True):
+            for depth in depths if fraction < 1 else []:
+                self.judge(depth, width, fraction, seeds, budgets[-1:])
 
     def ends(self, stage: str, bound: Optional[float]) -> bool:
         """Whether later stages wait for this one, or are called off by its criterion."""

@@ -27,7 +27,8 @@ class Exit(NamedTuple):
     """How a child ended.
 
     ``stopped`` says why this process ended it: ``time``, ``memory`` or ``lease``; ``peak`` is the
-    most memory its processes held together, in bytes.
+    most memory its processes held together, in bytes; ``log_start`` is where its part of the log
+    begins.
     """
 
     status: int
@@ -35,6 +36,7 @@ class Exit(NamedTuple):
     peak: int
     stopped: Optional[str] = None
     oom_killed: bool = False
+    log_start: int = 0
 
 
 def run_child(
@@ -60,6 +62,7 @@ def run_child(
         words = [sys.executable, "-S", "-c", DIES_WITH_PARENT, str(os.getpid()), *words]
     peak, stopped = 0, None
     with log.open("ab") as stream:
+        start = stream.tell()
         child = subprocess.Popen(
             words, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=environment, start_new_session=True, cwd=cwd,
@@ -78,7 +81,8 @@ def run_child(
                 time.sleep(POLL)
         finally:
             kill_group(child)
-    return Exit(child.returncode, time.monotonic() - began, peak, stopped, oom_kills() > kills)
+    killed = child.returncode == -signal.SIGKILL and oom_kills() > kills
+    return Exit(child.returncode, time.monotonic() - began, peak, stopped, killed, start)
 
 
 def kill_group(child: subprocess.Popen) -> None:

@@ -53,6 +53,21 @@ def read_spec(path: Path) -> Spec:
     return spec.model_copy(update={"folder": spec.folder or path.resolve().with_suffix("")})
 
 
+def located(path: Path, sentence: str) -> str:
+    """A sentence that begins with a key, with the file and the line that the key stands in."""
+    lines: Dict[Place, int] = {}
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    list(collect_lines(node, (), lines))
+    known = line_of(tuple(sentence.partition(":")[0].split(".")), lines)
+    return f"{path}{known}: {sentence}" if known else sentence
+
+
+def line_of(place: Place, lines: Dict[Place, int]) -> str:
+    """The line of a key, or of the nearest that holds it; empty where none is known."""
+    known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in lines), ())
+    return f", line {lines[known]}" if known else ""
+
+
 def collect_lines(node: Any, place: Place, lines: Dict[Place, int]) -> Iterator[Place]:
     """Note the line of every key and item; yields the keys that stand there twice."""
     if isinstance(node, yaml.MappingNode):
@@ -72,8 +87,7 @@ def explain(error: Any, lines: Dict[Place, int]) -> str:
     """One line of an error of pydantic's: the line in the file, the key, what is wrong."""
     place, message = error["loc"], error["msg"].replace("Value error, ", "")
     named = place or tuple(message.partition(":")[0].split("."))  # a contradiction names its key
-    known = next((named[:n] for n in range(len(named), 0, -1) if named[:n] in lines), ())
-    where = f", line {lines[known]}" if known else ""
+    where = line_of(named, lines)
     if error["type"] == "extra_forbidden":
         near = nearest(place)
         hint = f"did you mean {near}?" if near else "known are " + ", ".join(keys_at(place[:-1]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 from ..errors import ResDualError
-from .tasks import StudyFolder, read_record, write_json
+from .planned import failed
+from .tasks import Record, StudyFolder, read_record, write_json
 
 
 def export_records(study: StudyFolder, folder: Path) -> int:
@@ -18,7 +20,9 @@ def export_records(study: StudyFolder, folder: Path) -> int:
 
 
 def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
-    """Take up the results of another machine; returns how many were new.
+    """Take up the results of another machine, and those that failed here and not there.
+
+    Returns how many.
 
     Costs are of the machine that measured them, and are taken up on demand only.
 
@@ -41,8 +45,13 @@ def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
     new = [
         record
         for path, record in zip(paths, records)
-        if path.stem not in known and (with_costs or record["task"]["kind"] != "measure")
+        if is_news(record, known.get(path.stem))
+        and (with_costs or record["task"]["kind"] != "measure")
     ]
     for record in new:
         study.write(record)
     return len(new)
+
+
+def is_news(record: Record, known: Optional[Record]) -> bool:
+    return known is None or (failed(known) and not failed(record))

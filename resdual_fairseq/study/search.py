@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-from .commands import number
+from .option_lines import is_share, number
 from .spec import Range, Search, Value
 from .table import Cell
 from .tasks import digest
 
 Values = Dict[str, Value]
 Loss = Callable[[Cell, Values], Optional[float]]
+Fits = Callable[[Values], bool]
 DIGITS = 4
 """Significant digits of drawn values, so that they can be read and typed."""
 
@@ -29,12 +30,15 @@ def first(search: Search) -> Values:
     return clean(values)
 
 
-def best(search: Search, cells: Sequence[Cell], loss: Loss) -> Dict[str, Values]:
+def best(
+    search: Search, cells: Sequence[Cell], loss: Loss, fits: Fits = lambda values: True
+) -> Dict[str, Values]:
     """The best values of every arm whose search is done, by arm.
 
     Args:
         cells: one of each arm.
         loss: the validation loss of values, None while it is not known; asking plans the run.
+        fits: whether a value that a grid would grow by can be trained with.
     """
     if search.method == "tpe":
         found = {cell.arm: adaptive(search, cell, loss) for cell in cells}
@@ -45,7 +49,7 @@ def best(search: Search, cells: Sequence[Cell], loss: Loss) -> Dict[str, Values]
     for _ in range(search.extend if search.method == "grid" else 0):
         if not is_complete(losses):
             break
-        wider = extended(values, [lowest(trials, losses[cell.arm]) for cell in cells])
+        wider = extended(values, [lowest(trials, losses[cell.arm]) for cell in cells], fits)
         if wider == values:
             break
         values = wider
@@ -84,37 +88,47 @@ def grid(values: Dict[str, List[Value]]) -> List[Values]:
     ]
 
 
-def extended(values: Dict[str, List[Value]], chosen: List[Values]) -> Dict[str, List[Value]]:
+def extended(
+    values: Dict[str, List[Value]], chosen: List[Values], fits: Fits
+) -> Dict[str, List[Value]]:
     """The grid, grown by one value at each edge that is best for some arm.
 
-    The new value keeps the ratio of the last two; options of one value or of words have no edge.
+    Options of one value or of words have no edge.
     """
     grown = {}
     for name, ones in values.items():
         numbers = sorted(one for one in ones if isinstance(one, (int, float)))
-        if len(numbers) < 2 or len(numbers) < len(ones) or numbers[0] <= 0:
+        if len(numbers) < 2 or len(numbers) < len(ones):
             grown[name] = ones
             continue
         best_ones = [one[name] for one in chosen]
-        low = [rounded(numbers[0] ** 2 / numbers[1], numbers[0])] if numbers[0] in best_ones else []
-        high = (
-            [rounded(numbers[-1] ** 2 / numbers[-2], numbers[0])]
-            if numbers[-1] in best_ones
-            else []
+        low, high = (
+            [one for one in beyond(name, edge, inner) if edge in best_ones and fits({name: one})]
+            for edge, inner in ((numbers[0], numbers[1]), (numbers[-1], numbers[-2]))
         )
         grown[name] = [*low, *numbers, *high]
     return grown
 
 
+def beyond(name: str, edge: Value, inner: Value) -> Iterator[Value]:
+    """The value that follows an edge of a grid, if there is one.
+
+    It keeps the ratio of the last two or, of shares such as dropout and beside 0, their difference.
+    """
+    last, before = float(edge), float(inner)
+    by_difference = is_share(name) or min(last, before) <= 0
+    value = rounded(2 * last - before if by_difference else last**2 / before, edge)
+    if 0 <= float(value) < (1 if is_share(name) else math.inf) and value != edge:
+        yield value
+
+
 def rounded(value: float, like: Value) -> Value:
-    if isinstance(like, int):
-        return max(1, round(value))
-    return float(f"{value:.{DIGITS}g}")
+    return round(value) if isinstance(like, int) else float(f"{value:.{DIGITS}g}")
 
 
-def within(value: float, one: Range) -> float:
-    """The value with few digits, which may not lead out of its range."""
-    return min(max(float(f"{value:.{DIGITS}g}"), one.low), one.high)
+def within(value: float, one: Range) -> Value:
+    """The value with few digits, or a whole one, which may not lead out of its range."""
+    return min(max(rounded(value, one.low if one.is_whole else value), one.low), one.high)
 
 
 def placed(search: Search, point: Sequence[float]) -> Values:
@@ -141,10 +155,13 @@ def spread(search: Search) -> List[Values]:
 def adaptive(search: Search, cell: Cell, loss: Loss) -> Optional[Values]:
     """Generations of Optuna's TPE; each is drawn from all finished ones, alike in every process."""
     import optuna
+    from optuna.distributions import FloatDistribution, IntDistribution
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space: Dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(one.low, one.high, log=one.log)
+        name: IntDistribution(int(one.low), int(one.high), log=one.log)
+        if one.is_whole
+        else FloatDistribution(one.low, one.high, log=one.log)
         for name, one in search.ranges.items()
     }
     done: List[Values] = []

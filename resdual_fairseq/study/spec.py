@@ -3,13 +3,21 @@
 Every key stands here once, with its help; ``resdual-study new`` writes them out with these texts.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .option_lines import ALIKE_FOR_ALL, SET_BY_THE_STUDY, words_of
+from .option_lines import (
+    ALIKE_FOR_ALL,
+    SET_BY_THE_STUDY,
+    SIZE_OF_UPDATES,
+    is_share,
+    number,
+    words_of,
+)
 
 Task = Literal["translation", "language_modeling"]
 Unit = Literal["updates", "epochs", "tokens", "flops", "hours", "money"]
@@ -28,6 +36,7 @@ def depth_of(value: Any) -> Any:
 Options = Annotated[List[str], BeforeValidator(words_of)]
 Depth = Annotated[str, BeforeValidator(depth_of)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -116,11 +125,15 @@ class Budgets(Part):
 
 
 class Range(Part):
-    """A range of a searched option, for sobol and tpe."""
+    """A range of a searched option, for sobol and tpe; of whole numbers where both ends are."""
 
-    low: Positive
-    high: Positive
+    low: Union[PositiveInt, Positive]
+    high: Union[PositiveInt, Positive]
     log: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
     @model_validator(mode="after")
     def ordered(self) -> "Range":
@@ -159,10 +172,16 @@ class Search(Part):
         if not getattr(self, used) or getattr(self, other):
             raise ValueError(f"method {self.method} takes {used}, and no {other}")
         for name, values in self.values.items():
-            if not values or len(set(map(str, values))) < len(values):
+            numbers = [number(one) for one in values]
+            if not values or len(set(numbers)) < len(values):
                 raise ValueError(f"values of {name}: give one or more, each once")
-            if name == "lr" and not all(float(one) > 0 for one in values):
+            if not all(math.isfinite(one) for one in numbers if isinstance(one, float)):
+                raise ValueError(f"values of {name}: {values} are not all finite")
+            words = [one for one in numbers if isinstance(one, str)]
+            if name == "lr" and (words or min(numbers) <= 0):
                 raise ValueError(f"values of lr: {values} are not all learning rates above 0")
+            if is_share(name) and (words or min(numbers) < 0 or max(numbers) >= 1):
+                raise ValueError(f"values of {name}: {values} are not all from 0 to below 1")
         for name in (*self.values, *self.ranges):
             if "--" + name in SET_BY_THE_STUDY or name.startswith("-"):
                 raise ValueError(
@@ -337,6 +356,8 @@ def contradictions(spec: Spec) -> List[str]:
             found.append(
                 f"criteria.metric: language_modeling has no {criteria.metric}; take perplexity"
             )
+        if criteria.latency is not None:
+            found.append("criteria.latency: is of translation; leave it out")
         if spec.data.text is not None:
             found.append("data.text is for translation; give language_modeling a data_bin")
         found += [f"depths: {d}: a language model has one stack" for d in spec.depths if "+" in d]
@@ -377,6 +398,16 @@ def unlike(spec: Spec) -> List[str]:
         twin = next(one for one in spec.arms if spec.arms[one] == arm)
         if twin != name:
             found.append(f"arms.{name} is the same as arms.{twin}")
+    for word in (word.split("=")[0] for word in spec.training):
+        if word in searched:
+            found.append(f"training: {word} is searched; leave it out here")
+    for name in searched:
+        if name in SIZE_OF_UPDATES and spec.budgets.unit != "updates":
+            found.append(
+                f"search: {name} changes what an update is, so that budgets in "
+                f"{spec.budgets.unit} would differ; leave it in training, or take budgets.unit "
+                "updates"
+            )
     widths = [size.width for size in spec.widths]
     if len(set(widths)) < len(widths):
         found.append("widths: two have the same width; compare other sizes in a study of their own")

@@ -56,7 +56,7 @@ def power(seeds: int, margin: float, sd: float, level: float, comparisons: int) 
 
     The arms count as independent samples, with 2 n - 2 degrees of freedom, the error of the
     difference being sd sqrt(2 / n). Pairs that share no more than their seed have the same error
-    and n - 1 degrees of freedom: about one more seed is needed there.
+    and n - 1 degrees of freedom: about one more seed is needed there, as `plan` says.
     """
     freedom = 2 * seeds - 2
     critical = stats.t.isf((1 - level) / comparisons / 2, freedom)

@@ -67,9 +67,22 @@ def refused(*words: object) -> str:
     return last
 
 
+OWN_ARCHITECTURE = """\
+from fairseq.models import register_model_architecture
+from fairseq.models.transformer import base_architecture
+
+register_model_architecture("transformer", "own_architecture")(base_architecture)
+"""
+
+
 def write_spec(path: Path, data_bin: Path, **changes: Any) -> Path:
+    """A spec, of which one arm has a --user-dir that knows nothing of this package."""
+    own = path.parent / "own folder"
+    own.mkdir(exist_ok=True)
+    (own / "__init__.py").write_text(OWN_ARCHITECTURE)
+    arms = {**SPEC["arms"], "resdual": {"options": "--arch own_architecture", "user_dir": str(own)}}
     data = {"data_bin": str(data_bin), "source_lang": "src", "target_lang": "tgt"}
-    path.write_text(yaml.safe_dump({**SMALL, "data": data, **changes}))
+    path.write_text(yaml.safe_dump({**SMALL, "arms": arms, "data": data, **changes}))
     return path
 
 

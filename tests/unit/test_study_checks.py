@@ -38,7 +38,7 @@ FAULTS: Any = [
         {"search": {"values": {"lr": [0.1], "drop-out": [0.1, 0.2]}}},
         "search.values.drop-out: fairseq has no option --drop-out here; did you mean --dropout?",
     ),
-    ({"search": {"values": {"dropout": [0.1, "x"]}}}, "search.values.dropout: argument --dropout"),
+    ({"search": {"values": {"clip-norm": [1, "x"]}}}, "search.values.clip-norm: argument --clip-"),
     ({"training": TRAINING + " --lr-shrink 0.5"}, "training: fairseq has no option --lr-shrink"),
     ({"decoding": {"options": "--beem 1"}}, "no option --beem here; did you mean --beam?"),
     ({"decoding": {"options": "--beam 0"}}, "decoding.options: --beam 0 finds nothing"),
@@ -47,6 +47,7 @@ FAULTS: Any = [
     ({"decoding": {"options": "--post-process x"}}, "decoding.options: Unknown post_process"),
     ({**LANGUAGE_MODEL, "decoding": {"options": "--beam 5"}}, "has no option --beam here"),
     ({"slurm": {"partitoin": "gpu"}}, "slurm.partitoin: submitit has no such key; did you mean"),
+    ({"data": {**studies.SPEC["data"], "target_lang": "ja"}}, "data.target_lang: sacreBLEU cannot"),
     ({"data": WITH_SOURCE, "comet": {"command": "none"}}, "comet.command: there is no program "),
 ]
 

@@ -1,5 +1,6 @@
 """Protects classification: every way in which a run can end is provoked and named."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from resdual_fairseq.study import outcomes
+from resdual_fairseq.study import outcomes, processes
 from resdual_fairseq.study.processes import Exit, run_child
 
 TRAIN = '2026-01-01 00:00:00 | INFO | train_inner | {{"nll_loss": "{}", "num_updates": "{}"}}\n'
@@ -95,7 +96,26 @@ def test_an_error_of_several_lines_is_told_without_its_traceback(tmp_path: Path)
         log.read_text() + "Traceback (most recent call last):\n  File x\n    ^^^\n"
         "RuntimeError: wrong:\n\tweight\nlater\n"
     )
-    assert outcomes.last_lines(log) == "RuntimeError: wrong: weight"
+    assert outcomes.last_lines(log.read_text()) == "RuntimeError: wrong: weight"
+
+
+def test_the_log_of_an_earlier_attempt_decides_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("OSError: No space left on device\nCUDA out of memory\n")
+    end = run(log, "raise RuntimeError('quite another fault')")
+    assert outcomes.ending(end, log) == ("crashed", "RuntimeError: quite another fault")
+
+
+def test_a_kill_for_want_of_memory_is_of_the_child_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The count is of the whole control group: other runs go on, and end well."""
+    counts = itertools.count()
+    monkeypatch.setattr(processes, "oom_kills", lambda: next(counts))
+    end = run(tmp_path / "log", "pass")
+    assert outcomes.ending(end, tmp_path / "log").outcome == "completed"
+    end = run(tmp_path / "log", "import os; os.kill(os.getpid(), 9)")
+    assert outcomes.ending(end, tmp_path / "log").outcome == "out of memory"
 
 
 def test_overflow_names_the_last_good_update(tmp_path: Path) -> None:

@@ -165,6 +165,61 @@ def test_a_grid_does_not_grow_for_ever_nor_before_it_is_done() -> None:
     assert search.best(Search(values={"lr": [1, 2, 4]}), CELLS, unknown) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers", "best", "grown"),
+    [
+        ("dropout", [0.1, 0.3], 0.3, [0.1, 0.3, 0.5]),
+        ("dropout", [0.3, 0.5, 0.9], 0.9, [0.3, 0.5, 0.9]),
+        ("dropout", [0.0, 0.1], 0.1, [0.0, 0.1, 0.2]),
+        ("dropout", [0.0, 0.1], 0.0, [0.0, 0.1]),
+        ("weight-decay", [0.0, 0.01], 0.01, [0.0, 0.01, 0.02]),
+        ("warmup-updates", [5, 10], 5, [2, 5, 10]),
+        ("warmup-updates", [5, 10], 10, [5, 10]),
+    ],
+)
+def test_a_grid_grows_to_values_that_can_be_trained_with(
+    name: str, numbers: List[Any], best: Any, grown: List[Any]
+) -> None:
+    def fits(values: search.Values) -> bool:
+        return float(values.get("warmup-updates", 0)) <= 16
+
+    asked = []
+
+    def loss(cell: Cell, values: search.Values) -> float:
+        asked.append(values[name])
+        return abs(float(values[name]) - best)
+
+    search.best(Search(values={name: numbers}, extend=1), CELLS, loss, fits)
+    assert sorted(set(asked)) == grown
+
+
+def test_a_warm_up_does_not_grow_out_of_the_smallest_budget(tmp_path: Path) -> None:
+    values = {"lr": [0.001], "warmup-updates": [5, 10]}
+    training = "--optimizer adam --max-tokens 1000"
+    path = studies.write_spec(tmp_path, search={"values": values, "extend": 2}, training=training)
+    plan = done(path)[2]
+    assert not plan.open
+    tried = {run.values["warmup-updates"] for run in plan.runs if run.role == "tuning"}
+    assert max(tried) == 10
+
+
+@pytest.mark.parametrize("method", ["sobol", "tpe"])
+def test_whole_numbers_are_drawn_for_options_of_whole_numbers(method: str) -> None:
+    ranges = {"warmup-updates": Range(low=2, high=8), "lr": Range(low=0.001, high=1)}
+    settings = Search(method=method, ranges=ranges, trials=4)  # type: ignore[arg-type]
+    asked: List[search.Values] = []
+
+    def loss(cell: Cell, values: search.Values) -> float:
+        asked.append(values)
+        return float(values["lr"])
+
+    search.best(settings, CELLS, loss)
+    drawn = [values["warmup-updates"] for values in asked]
+    assert all(isinstance(one, int) and 2 <= one <= 8 for one in drawn) and len(set(drawn)) > 1
+    assert isinstance(search.first(settings)["warmup-updates"], int)
+    assert not any(isinstance(values["lr"], int) for values in asked)
+
+
 @pytest.mark.parametrize("method", ["sobol", "tpe"])
 def test_drawn_points_are_alike_in_every_process_and_for_every_arm(method: str) -> None:
     settings = Search(

@@ -1,5 +1,6 @@
 """Protects the spec: every fault is named with its line, its key and the nearest valid one."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict
 
@@ -9,9 +10,9 @@ from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import lock
-from resdual_fairseq.study.new import write_spec
+from resdual_fairseq.study.new import batches_for, write_spec
 from resdual_fairseq.study.option_lines import SET_BY_THE_STUDY
-from resdual_fairseq.study.reading import read_spec
+from resdual_fairseq.study.reading import located, read_spec
 
 GOOD = """\
 name: good
@@ -41,6 +42,15 @@ FAULTS = [
     ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
     ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),
     ("--max-tokens 1000", "--valid-subset test", "--valid-subset is set by the study itself"),
+    ("--optimizer adam", "--optimizer adam --lr 1", "training: --lr is searched; leave it out"),
+    (
+        "unit: updates, values: [20, 40]}\nsearch:\n  values: {",
+        "unit: epochs, values: [2]}\nsearch:\n  values: {update-freq: [1, 2], ",
+        "--update-freq changes what an update is",
+    ),
+    ("lr: [1e-3, 2e-3", "lr: [0.001, 1e-3", "values of lr: give one or more, each once"),
+    ("lr: [1e-3, 2e-3", "lr: [.inf, 2e-3", "are not all finite"),
+    ("lr: [1e-3", "dropout: [0.1, 1.5], lr: [1e-3", "are not all from 0 to below 1"),
     (" --residual pre", "", "arms.resdual is the same as arms.pre"),
     ("depths: [6, 12+3]", "depths: [6, 6+6]", "depths: a value stands there twice"),
     ("heads: 2}", "heads: 2}\n  - {width: 32, ffn: 9, heads: 2}", "two have the same width"),
@@ -190,12 +200,33 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
     if kind != "language_model":
         assert (spec.data.source_lang, spec.data.target_lang) == ("en", "de")
     assert spec.data.test_lines == spec.data.valid_lines == (50 if kind == "text" else 1000)
+    assert spec.data.vocabulary == (1000 if kind == "text" else 8000)
+    assert (spec.criteria.latency is None) == (kind == "language_model")
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         if line.startswith(("  ", "name", "seeds")) and line.strip().endswith(":"):
             assert lines[number - 1].strip().startswith("#")
     with pytest.raises(ResDualError, match="exists"):
         write_spec(path, data_bin, None, [])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch"), [(0, 1000), (40_000, 1000), (10**6, 1000), (10**8, 4096)]
+)
+def test_a_new_specs_warm_up_fits_into_its_smallest_budget(tokens: int, batch: int) -> None:
+    words = batches_for(tokens).split()
+    warm_up = int(words[words.index("--warmup-updates") + 1])
+    assert words[-1] == str(batch)
+    assert warm_up <= 0.8 * 5 * tokens / batch and (warm_up or tokens < 1000)
+
+
+def test_a_sentence_gets_the_line_of_the_key_that_it_begins_with(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD)
+    told = located(path, "search.values.lr: a fault")
+    number = int(re.findall(r", line (\d+): search.values.lr: a fault", told)[0])
+    assert GOOD.splitlines()[number - 1].strip().startswith("values: {lr")
+    assert located(path, "no key of it: a fault") == "no key of it: a fault"
 
 
 def test_texts_that_make_no_study_are_named(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from filelock import SoftFileLease
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import costs, todo, training
+from resdual_fairseq.study import cli, costs, records, todo, training
 from resdual_fairseq.study.attempt import Attempt
-from resdual_fairseq.study.attempts import attempts
+from resdual_fairseq.study.attempts import attempts, next_run_folder, note_attempt
 from resdual_fairseq.study.outcomes import Ending
 from resdual_fairseq.study.processes import Exit
 from resdual_fairseq.study.tasks import Task, sealed, write_json
@@ -209,6 +209,49 @@ def test_a_silent_worker_of_another_host_is_taken_over_in_a_copy(tmp_path: Path)
     studies.work(path)
     assert study.records()[name]["outcome"] == "completed"
     assert (folder / "run-2" / "kept").read_text() == "by the other"
+
+
+def test_a_worker_that_was_stopped_here_is_taken_over_in_a_copy(tmp_path: Path) -> None:
+    """Its child goes on in the first folder."""
+    folder, alive = tmp_path / "task", {"id": "a", "host": "here", "pid": os.getpid()}
+    (folder / "run").mkdir(parents=True)
+    note_attempt(folder, {**alive, "folder": "run"})
+    assert next_run_folder(folder, "here").name == "run-2"
+    note_attempt(folder, {"id": "a", "ended": "now"})
+    assert next_run_folder(folder, "here").name == "run"
+
+
+def test_edited_lines_of_attempts_are_passed_over(tmp_path: Path) -> None:
+    note_attempt(tmp_path, {"id": "a", "host": "h", "pid": 1, "folder": "run"})
+    with (tmp_path / "attempts.jsonl").open("ab") as stream:
+        stream.write(b'[1]\n"x"\n{}\n{"id": "b"}\n{"id": [1]}\n\xff\xfe\n{"id": "c", "ho')
+    assert [one["id"] for one in attempts(tmp_path)] == ["a"]
+
+
+def test_a_study_that_kills_have_stopped_does_not_say_that_it_is_done(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, limits={"retries": 0}, **ONE_DEPTH)
+
+    def train(attempt: Attempt) -> object:
+        return Ending("killed", "ended by signal 9 from outside"), {}
+
+    studies.work(path, train=train)
+    with pytest.raises(ResDualError, match=r"waits for its tuning, of which 2 runs were killed"):
+        cli.check_all_is_known(*studies.study_of(path))
+
+
+def test_a_result_from_elsewhere_takes_the_place_of_a_failure(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    studies.work(path)
+    study, there = studies.study_of(path)[1], tmp_path / "records"
+    records.export_records(study, there)
+    failed = next(one for one in study.records().values() if one["task"]["kind"] == "train")
+    name = Task(**failed["task"]).name
+    write_json(
+        study.folder(name) / "result.json", sealed({**failed, "outcome": "killed", "found": {}})
+    )
+    assert records.import_records(study, there, with_costs=False) == 1
+    assert study.records()[name]["outcome"] == "completed"
+    assert records.import_records(study, there, with_costs=False) == 0
 
 
 def test_a_task_that_another_holds_is_left_alone(tmp_path: Path) -> None:

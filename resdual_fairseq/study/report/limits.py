@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
+from ...transformer import MODEL as OWN_MODEL
 from .analysis import Analysis
 from .formats import level
 from .places import budget_name, unit_name
@@ -18,7 +19,7 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
         say("limit_size", widths=say.listed(analysis.widths), depths=say.listed(analysis.depths)),
         *training_time(analysis, say),
         *tuning(analysis, say),
-        *([say("limit_decoding")] if spec.task == "translation" else []),
+        *decoding(analysis, say),
         *meaning(analysis, say),
         say(
             "limit_level",
@@ -60,6 +61,13 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
     elif len(analysis.budgets) > 1:
         found.append(say("limit_tuned_long", budget=budget_name(analysis, say, longest)))
     return found
+
+
+def decoding(analysis: Analysis, say: Texts) -> List[str]:
+    if analysis.spec.task != "translation":
+        return []
+    own = {OWN_MODEL in " ".join(arm.options) for arm in analysis.spec.arms.values()}
+    return [say("limit_decoding"), *([say("limit_programs")] if len(own) > 1 else [])]
 
 
 def meaning(analysis: Analysis, say: Texts) -> List[str]:
