@@ -3,25 +3,15 @@
 from typing import Any, Dict
 
 import pytest
-import torch
+from helpers.equations import assert_is_equation
 from helpers.language_models import build_lm, lm_sample
-from helpers.models import (
-    PAD,
-    assert_close,
-    assert_same_gradients,
-    build,
-    forward,
-    gradients,
-    sample,
-    stir,
-)
+from helpers.models import PAD, build, forward, sample, stir
 from helpers.scheme_equations import (
     CASES,
     PlainRival,
     PlainRivalLanguageModel,
     options_of,
 )
-from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -34,15 +24,6 @@ DEPTHS: Dict[str, Dict[str, Any]] = {
 }  # fmt: skip
 
 
-def check(model: nn.Module, actual: Tensor, plain: Any, expected: Tensor, words: Tensor) -> None:
-    """Output, and every gradient of a random projection of it."""
-    assert_close(actual[words], expected[words])
-    projection = torch.randn(expected.shape, dtype=torch.float64) * words.unsqueeze(-1)
-    (actual * projection).sum().backward()
-    (expected * projection).sum().backward()
-    assert_same_gradients(gradients(model), plain.gradients(model))
-
-
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_rival_is_its_equation(case: str, depth: str) -> None:
@@ -52,7 +33,7 @@ def test_a_rival_is_its_equation(case: str, depth: str) -> None:
     batch = sample()
     net_input = batch["net_input"]
     expected = plain(net_input["src_tokens"], net_input["prev_output_tokens"])
-    check(model, forward(model, batch), plain, expected, batch["target"].ne(PAD))
+    assert_is_equation(model, forward(model, batch), plain, expected, batch["target"].ne(PAD))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -62,4 +43,4 @@ def test_a_language_model_is_its_equation(case: str) -> None:
     plain = PlainRivalLanguageModel(model, options)
     batch = lm_sample()
     expected = plain.logits(batch["net_input"]["src_tokens"])
-    check(model, forward(model, batch), plain, expected, batch["target"].ne(PAD))
+    assert_is_equation(model, forward(model, batch), plain, expected, batch["target"].ne(PAD))

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .models import PAD, TINY
+from .models import PAD, TINY, assert_close, assert_same_gradients, gradients
 
 Function = Callable[[Tensor], Tensor]
 
@@ -216,3 +216,14 @@ class PlainModel:
         weights = scores.softmax(dim=-1)
         y = torch.einsum("bhts,bshc->bthc", weights, v).flatten(2)
         return self.linear(f"{name}.out_proj", y)
+
+
+def assert_is_equation(
+    model: nn.Module, actual: Tensor, plain: PlainModel, expected: Tensor, words: Tensor
+) -> None:
+    """Outputs at words, and every gradient of a random projection of them."""
+    assert_close(actual[words], expected[words])
+    projection = torch.randn(expected.shape, dtype=torch.float64) * words.unsqueeze(-1)
+    (actual * projection).sum().backward()
+    (expected * projection).sum().backward()
+    assert_same_gradients(gradients(model), plain.gradients(model))
