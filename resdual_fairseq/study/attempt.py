@@ -40,10 +40,12 @@ class Attempt:
         self.began = time.monotonic()
         tried = attempts(self.folder)
         self.number = len(tried)
-        self.seconds_before = sum(one.get("seconds", 0.0) for one in tried)
+        done = [place for place, one in enumerate(tried) if one.get("outcome") == "completed"]
+        unfinished = tried[done[-1] + 1 :] if done else tried
+        self.seconds_before = sum(one.get("seconds", 0.0) for one in unfinished)
 
     def seconds(self) -> float:
-        """What the task has taken so far, earlier attempts included as far as they are known."""
+        """What the task has taken so far, attempts included that did not complete it."""
         return self.seconds_before + time.monotonic() - self.began
 
     def output(self, part: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -30,6 +31,15 @@ def note_attempt(folder: Path, entry: Dict[str, Any]) -> None:
         stream.write(
             "\n" * (stream.tell() > 0 and not ends_line(folder)) + json.dumps(entry) + "\n"
         )
+
+
+def note_end_of_killed(folder: Path) -> None:
+    """Note how long the last attempt took at least, where a kill let nobody say so."""
+    tried, log = attempts(folder), folder / "log"
+    if tried and "seconds" not in tried[-1] and "began" in tried[-1] and log.exists():
+        began = datetime.fromisoformat(tried[-1]["began"]).timestamp()
+        seconds = max(0.0, round(log.stat().st_mtime - began, 1))
+        note_attempt(folder, {"id": tried[-1]["id"], "seconds": seconds})
 
 
 def ends_line(folder: Path) -> bool:

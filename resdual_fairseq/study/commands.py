@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
-from .spec import Spec, Value, Width
+from .spec import Spec, Width
+from .spec_parts import Value
 from .table import Cell
 
 PLUGIN = Path(__file__).resolve().parents[1]

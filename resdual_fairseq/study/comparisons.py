@@ -7,7 +7,8 @@ from typing import Any, DefaultDict, Dict, List, NamedTuple, Optional, Sequence,
 import numpy as np
 
 from .commands import depth_name
-from .spec import LOWER_IS_BETTER, Value
+from .spec import LOWER_IS_BETTER
+from .spec_parts import Value
 from .statistics import (
     CrossedBootstrap,
     crossed_bootstrap,

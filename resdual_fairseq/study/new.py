@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from ..errors import ResDualError
 from ..files import replacing
 from .data import subwords_of
-from .spec import Data, Part, Spec
+from .spec import Data, Spec
+from .spec_parts import Part
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
 WIDTH = 92

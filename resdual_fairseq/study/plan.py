@@ -12,7 +12,8 @@ from ..errors import ResDualError
 from . import commands, search
 from .data import Inputs
 from .planned import Plan, PlannedRun, Records, failed, outcome
-from .spec import LOWER_IS_BETTER, Spec, Value
+from .spec import LOWER_IS_BETTER, Spec
+from .spec_parts import Value
 from .table import Cell, Role
 from .tasks import Record, Task
 
@@ -81,6 +82,10 @@ class Planner:
         own = self.user_dirs.get(cell.arm)
         return {"data": self.inputs.training, **({"user_dir": own} if own else {})}
 
+    def speed_inputs(self) -> Dict[str, Any]:
+        """What else decides times; the default adds nothing to the names of tasks."""
+        return {"threads": self.spec.threads} if self.spec.threads > 1 else {}
+
     # calibration
 
     def calibrate(self, arm: str, depth: str, width: int) -> None:
@@ -89,7 +94,7 @@ class Planner:
         words = commands.model_options(self.spec, cell)
         words += commands.trunk_options(first, 1, commands.CALIBRATION)
         task = Task(
-            "calibrate", tuple(words), self.inputs_of(cell), self.data(),
+            "calibrate", tuple(words), {**self.inputs_of(cell), **self.speed_inputs()}, self.data(),
             f"calibrate {arm} {self.depth(depth)}", arm,
         )  # fmt: skip
         self.plan.calibrations[arm, depth, width] = self.add(task, goal=True)
@@ -105,6 +110,7 @@ class Planner:
             ],
             "baseline": self.spec.criteria.baseline,
             "user_dirs": dict(self.user_dirs),
+            **self.speed_inputs(),
         }
         words = commands.decoding_options(self.spec)
         self.add(Task("measure", tuple(words), inputs, self.data(), "measure costs"), goal=True)
@@ -241,6 +247,12 @@ class Planner:
         """The best values of every arm whose tuning is done; adds what is still to try."""
         budget = self.spec.search.budget or max(self.spec.budgets.values)
         cells = [Cell(arm, depth, width, 1.0) for arm in self.spec.arms]
+        longest: Dict[str, Value] = {
+            name: one.high for name, one in self.spec.search.ranges.items()
+        }
+        for cell in cells:
+            if self.updates(cell, 1.0) is not None:
+                self.check_warm_up(longest, cell)
 
         def loss(cell: Cell, values: Dict[str, Value]) -> Optional[float]:
             """The mean validation loss over the tuning seeds; None while one is missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .spec import Value
+from .spec_parts import Value
 from .table import Cell, Role
 from .tasks import Record, Task
 

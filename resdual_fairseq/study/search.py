@@ -7,7 +7,8 @@ import math
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from .option_lines import is_share, number
-from .spec import Range, Search, Value
+from .spec_parts import Value
+from .spec_search import Range, Search
 from .table import Cell
 from .tasks import digest
 

@@ -3,56 +3,20 @@
 Every key stands here once, with its help; ``resdual-study new`` writes them out with these texts.
 """
 
-import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from .option_lines import (
-    ALIKE_FOR_ALL,
-    SET_BY_THE_STUDY,
-    SIZE_OF_UPDATES,
-    is_share,
-    number,
-    words_of,
-)
+from .option_lines import ALIKE_FOR_ALL, SIZE_OF_UPDATES
+from .spec_parts import Count, Depth, Options, Part, Positive, Seed, Share, Value
+from .spec_search import Search
 
 Task = Literal["translation", "language_modeling"]
 Unit = Literal["updates", "epochs", "tokens", "flops", "hours", "money"]
 Metric = Literal["bleu", "chrf", "ter", "comet", "valid_loss", "perplexity"]
 LOWER_IS_BETTER = ("ter", "valid_loss", "perplexity")
-
-
-def depth_of(value: Any) -> Any:
-    """``6`` means 6+6 layers, ``12+3`` is 12 in the encoder and 3 in the decoder."""
-    text = str(value).replace(" ", "")
-    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d*(\+[1-9]\d*)?", text):
-        raise ValueError(f"'{value}' is no depth; give layers such as 12, or 12+3")
-    return text
-
-
-Options = Annotated[List[str], BeforeValidator(words_of)]
-Depth = Annotated[str, BeforeValidator(depth_of)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Value = Union[int, float, str]
-
-
-class Part(BaseModel):
-    """A mapping of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def none_given(cls, values: Any) -> Any:
-        """A mapping whose keys are all commented out is empty, which YAML reads as null."""
-        return {} if values is None else values
 
 
 class Data(Part):
@@ -122,72 +86,6 @@ class Budgets(Part):
     cooldown: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="share of a budget in which the learning rate falls to 0, in a branch"
     )
-
-
-class Range(Part):
-    """A range of a searched option, for sobol and tpe; of whole numbers where both ends are."""
-
-    low: Union[PositiveInt, Positive]
-    high: Union[PositiveInt, Positive]
-    log: bool = True
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @model_validator(mode="after")
-    def ordered(self) -> "Range":
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
-        return self
-
-
-class Search(Part):
-    """How the options are tuned: alike for every arm, on the validation loss."""
-
-    method: Literal["grid", "sobol", "tpe"] = Field(
-        "grid", description="grid: every combination; sobol: spread points; tpe: in generations"
-    )
-    values: Dict[str, List[Value]] = Field(
-        {}, description="options without -- and their values, such as lr: [0.001, 0.002] (grid)"
-    )
-    ranges: Dict[str, Range] = Field({}, description="options and their ranges (sobol, tpe)")
-    trials: Count = Field(
-        8, description="points of each arm and depth (sobol), or a generation (tpe)"
-    )
-    generations: Count = Field(3, description="generations of tpe")
-    seeds: List[Seed] = Field(
-        [1], min_length=1, description="seeds of tuning; never those of judging"
-    )
-    budget: Optional[Positive] = Field(
-        None, description="the budget at which to tune; default: the largest"
-    )
-    extend: Annotated[int, Field(ge=0)] = Field(
-        2, description="how often a grid whose edge is best for some arm grows there, for all arms"
-    )
-
-    @model_validator(mode="after")
-    def agrees(self) -> "Search":
-        used, other = ("values", "ranges") if self.method == "grid" else ("ranges", "values")
-        if not getattr(self, used) or getattr(self, other):
-            raise ValueError(f"method {self.method} takes {used}, and no {other}")
-        for name, values in self.values.items():
-            numbers = [number(one) for one in values]
-            if not values or len(set(numbers)) < len(values):
-                raise ValueError(f"values of {name}: give one or more, each once")
-            if not all(math.isfinite(one) for one in numbers if isinstance(one, float)):
-                raise ValueError(f"values of {name}: {values} are not all finite")
-            words = [one for one in numbers if isinstance(one, str)]
-            if name == "lr" and (words or min(numbers) <= 0):
-                raise ValueError(f"values of lr: {values} are not all learning rates above 0")
-            if is_share(name) and (words or min(numbers) < 0 or max(numbers) >= 1):
-                raise ValueError(f"values of {name}: {values} are not all from 0 to below 1")
-        for name in (*self.values, *self.ranges):
-            if "--" + name in SET_BY_THE_STUDY or name.startswith("-"):
-                raise ValueError(
-                    f"{name} cannot be searched; name an option without --, such as lr"
-                )
-        return self
 
 
 class Stage(Part):

@@ -6,7 +6,8 @@ from typing import Dict, List, Literal, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .spec import Spec, Value
+from .spec import Spec
+from .spec_parts import Value
 
 Role = Literal["tuning", "judging"]
 Outcome = Literal[

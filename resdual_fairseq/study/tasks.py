@@ -22,6 +22,10 @@ OUTPUT = {"prepare": "data/data-bin", "subset": "data", "train": "checkpoint_las
 """What later tasks read of a task, in its run folder."""
 
 
+FINISHED = "finished"
+"""A file that names the run folder whose output is whole."""
+
+
 def digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -128,11 +132,15 @@ class StudyFolder:
 
     def output(self, name: str, kind: str) -> Optional[Path]:
         """What later tasks read of this one, if it is on the disk."""
-        path = run_folder(self.folder(name)) / OUTPUT.get(kind, "")
-        return path if (self.folder(name) / "finished").exists() and path.exists() else None
+        finished = self.folder(name) / FINISHED
+        if not finished.exists():
+            return None
+        run = finished.read_text(encoding="utf-8") or run_folder(self.folder(name)).name
+        path = self.folder(name) / run / OUTPUT.get(kind, "")
+        return path if path.exists() else None
 
     def discard_output(self, name: str) -> None:
-        (self.folder(name) / "finished").unlink(missing_ok=True)
+        (self.folder(name) / FINISHED).unlink(missing_ok=True)
         for path in self.folder(name).glob("run*/*.pt"):
             path.unlink(missing_ok=True)  # another worker may clear the same folder
 

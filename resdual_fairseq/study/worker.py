@@ -17,13 +17,14 @@ from typing import Any, Callable, Dict, List, Optional, Set
 from ..errors import ResDualError
 from . import costs, data, evaluating, training
 from .attempt import Attempt, LostLease
-from .attempts import attempts, next_run_folder, note_attempt
+from .attempts import attempts, next_run_folder, note_attempt, note_end_of_killed
 from .leases import Leases
 from .outcomes import Ending
 from .planned import Plan
 from .provenance import now, record_of
+from .remedies import full_disk, remedy
 from .spec import Spec
-from .tasks import StudyFolder, Task
+from .tasks import FINISHED, StudyFolder, Task
 from .todo import is_ready, make_plan, records_of, wanted
 
 LEASE = 60.0
@@ -36,17 +37,6 @@ ACTIONS: Dict[str, Callable[[Attempt], Any]] = {
     "evaluate": evaluating.evaluate,
     "measure": costs.measure,
 }
-NOTHING_RUNS = ("so no run can succeed", "see")
-CRASHES = {
-    "prepare": NOTHING_RUNS,
-    "subset": NOTHING_RUNS,
-    "calibrate": NOTHING_RUNS,
-    "evaluate": (
-        "and its model is kept",
-        "mend decoding.options or what it reads, and run again; see",
-    ),
-}
-"""Kinds of tasks whose crash is no result of an arm: what it means, and what to do."""
 Say = Callable[[str], None]
 
 
@@ -81,7 +71,7 @@ class Worker:
                 taken = next((task for task in todo if self.try_to_do(task, plan)), None)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise self.full_disk() from error
+                    raise full_disk(self.study.path) from error
                 raise
             if taken is None:
                 if not waiting:
@@ -124,6 +114,7 @@ class Worker:
         folder = self.study.begin(task)
         run = next_run_folder(folder, socket.gethostname())
         run.mkdir(exist_ok=True)
+        note_end_of_killed(folder)
         own = {"id": secrets.token_hex(4)}
         started = {"host": socket.gethostname(), "pid": os.getpid(), "began": now()}
         note_attempt(folder, {**own, **started, "folder": run.name})
@@ -136,8 +127,10 @@ class Worker:
         ending, found = Ending("stopped"), {}
         try:
             ending, found = ACTIONS[task.kind](attempt)
+            if is_lost() or attempts(folder)[-1]["id"] != own["id"]:
+                raise LostLease("another worker took the task over")
         except LostLease as error:
-            ending = Ending("killed", str(error))
+            ending, found = Ending("killed", str(error)), {}
         finally:
             taken = round(time.monotonic() - seconds, 1)
             ended = {"ended": now(), "outcome": ending.outcome, "seconds": taken}
@@ -148,29 +141,22 @@ class Worker:
         """Keep what came of an attempt, or say why not."""
         folder = self.study.folder(task.name)
         if ending.outcome == "disk full":
-            raise self.full_disk()
+            raise full_disk(self.study.path)
         tried = attempts(folder)
         killed = sum(one.get("outcome") in (None, "killed") for one in tried)
         if ending.outcome == "killed" and killed <= self.spec.limits.retries:
             self.say(f"  {ending.detail}; it will be tried again")
             return
         if ending.outcome == "completed":
-            (folder / "finished").touch()
-        elif ending.outcome == "crashed" and task.kind in CRASHES:
-            meaning, remedy = CRASHES[task.kind]
-            raise ResDualError(
-                f"{task.label} failed, {meaning}: {ending.detail}; {remedy} {attempt.log}"
-            )
+            (folder / FINISHED).write_text(attempt.run.name, encoding="utf-8")
+        else:
+            to_mend = remedy(task, ending, self.study.records().get(task.name), attempt.log)
+            if to_mend:
+                raise ResDualError(to_mend)
         self.study.write(record_of(task, ending, found, tried, self.spec.limits.model_dump()))
         if ending.outcome != "completed":
             self.say(f"  {ending.outcome}: {ending.detail}")
         self.clear()
-
-    def full_disk(self) -> ResDualError:
-        return ResDualError(
-            f"the disk of {self.study.path} is full; make room and run again, nothing is lost but "
-            "the work since the last checkpoint"
-        )
 
     def clear(self) -> None:
         """Remove weights that no task will read, of tasks that are done: others are at work."""

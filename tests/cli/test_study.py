@@ -361,7 +361,7 @@ def test_a_cut_checkpoint_of_a_trunk_is_no_failure_of_its_branch(
     cut.parent.mkdir()
     torch.save({"model": {"weight": torch.ones(1000)}}, cut)
     cut.write_bytes(cut.read_bytes()[:2000])
-    (folder.folder(trunk.name) / "finished").touch()
+    (folder.folder(trunk.name) / "finished").write_text("run")
     assert trunk not in todo.wanted(plan, folder, folder.records())
     said: List[str] = []
     assert Worker(spec, folder, said.append).try_to_do(branch, plan)

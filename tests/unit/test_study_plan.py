@@ -15,7 +15,8 @@ from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import costs, data, estimates, planning, records, search
 from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.planned import Plan
-from resdual_fairseq.study.spec import Range, Search, Spec
+from resdual_fairseq.study.spec import Spec
+from resdual_fairseq.study.spec_search import Range, Search
 from resdual_fairseq.study.table import Cell, Note, Spent
 from resdual_fairseq.study.tasks import StudyFolder, Task
 from resdual_fairseq.study.todo import make_plan
@@ -201,6 +202,26 @@ def test_a_warm_up_does_not_grow_out_of_the_smallest_budget(tmp_path: Path) -> N
     assert not plan.open
     tried = {run.values["warmup-updates"] for run in plan.runs if run.role == "tuning"}
     assert max(tried) == 10
+
+
+def test_a_range_of_warm_up_has_to_fit_before_anything_is_tuned(tmp_path: Path) -> None:
+    ranges = {"lr": {"low": 0.001, "high": 0.01}, "warmup-updates": {"low": 3, "high": 400}}
+    keys = {"search": {"method": "tpe", "ranges": ranges}, "training": "--optimizer adam"}
+    path = studies.write_spec(tmp_path, **keys)
+    with pytest.raises(ResDualError, match="a warm-up of 400 updates does not fit"):
+        planned(path)
+
+
+def test_other_threads_are_measured_anew(tmp_path: Path) -> None:
+    """And trained models are the same, on which speed has no influence."""
+    names = []
+    for threads in (1, 4):
+        plan = planned(studies.write_spec(tmp_path, threads=threads, measure=True))[2]
+        kinds = ("calibrate", "train", "measure")
+        names.append({kind: set(studies.named(plan.tasks.values(), kind)) for kind in kinds})
+    assert names[0]["train"] == names[1]["train"]
+    for kind in ("calibrate", "measure"):
+        assert names[0][kind] and not names[0][kind] & names[1][kind]
 
 
 @pytest.mark.parametrize("method", ["sobol", "tpe"])

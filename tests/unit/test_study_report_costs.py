@@ -14,7 +14,7 @@ from resdual_fairseq.study.table import Note
 
 def test_costs_that_are_not_measured_are_no_gap(tmp_path: Path) -> None:
     told = words_of(page(made_findings(gain=1.5), tmp_path))
-    assert told.count("Costs are not measured yet.") == 2
+    assert told.count("Costs are not measured.") == 2
     assert rows(tmp_path / "costs.csv") == []
 
 

@@ -51,6 +51,21 @@ FAULTS = [
     ("lr: [1e-3, 2e-3", "lr: [0.001, 1e-3", "values of lr: give one or more, each once"),
     ("lr: [1e-3, 2e-3", "lr: [.inf, 2e-3", "are not all finite"),
     ("lr: [1e-3", "dropout: [0.1, 1.5], lr: [1e-3", "are not all from 0 to below 1"),
+    (
+        "values: {lr: [1e-3, 2e-3, 4e-3]}",
+        "method: tpe\n  ranges: {lr: {low: a, high: 1}}",
+        "search.ranges.lr.low: 'a' is no finite number",
+    ),
+    (
+        "values: {lr: [1e-3, 2e-3, 4e-3]}",
+        "method: tpe\n  ranges: {lr: {low: 0, high: 1}}",
+        "low 0 is not above 0 (0 itself goes with log: false)",
+    ),
+    (
+        "values: {lr: [1e-3, 2e-3, 4e-3]}",
+        "method: tpe\n  ranges: {dropout: {low: 0.1, high: 1.5}}",
+        "ranges of dropout: 1.5 is not below 1",
+    ),
     (" --residual pre", "", "arms.resdual is the same as arms.pre"),
     ("depths: [6, 12+3]", "depths: [6, 6+6]", "depths: a value stands there twice"),
     ("heads: 2}", "heads: 2}\n  - {width: 32, ffn: 9, heads: 2}", "two have the same width"),

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, List
 
@@ -16,10 +17,15 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import cli, costs, records, todo, training
 from resdual_fairseq.study.attempt import Attempt
-from resdual_fairseq.study.attempts import attempts, next_run_folder, note_attempt
+from resdual_fairseq.study.attempts import (
+    attempts,
+    next_run_folder,
+    note_attempt,
+    note_end_of_killed,
+)
 from resdual_fairseq.study.outcomes import Ending
 from resdual_fairseq.study.processes import Exit
-from resdual_fairseq.study.tasks import Task, sealed, write_json
+from resdual_fairseq.study.tasks import StudyFolder, Task, sealed, write_json
 from resdual_fairseq.study.worker import Worker
 
 
@@ -219,6 +225,76 @@ def test_a_worker_that_was_stopped_here_is_taken_over_in_a_copy(tmp_path: Path) 
     assert next_run_folder(folder, "here").name == "run-2"
     note_attempt(folder, {"id": "a", "ended": "now"})
     assert next_run_folder(folder, "here").name == "run"
+
+
+def test_a_worker_that_another_took_over_from_keeps_nothing_when_its_child_ends(
+    tmp_path: Path,
+) -> None:
+    """It was stopped meanwhile, and does not know yet that its lease is lost."""
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    study = studies.study_of(path)[1]
+    taken: List[str] = []
+
+    def train(attempt: Attempt) -> object:
+        if not taken:
+            taken.append(attempt.task.name)
+            note_attempt(attempt.folder, {"id": "b", "host": "other", "pid": 1, "folder": "run-2"})
+            (attempt.folder / "run-2").mkdir()
+            return Ending("completed"), {"valid_loss": -1.0, "valid": [], "seconds_in_all": 1.0}
+        assert attempt.task.name != taken[0] or attempt.run.name != "run"
+        return studies.train(attempt)
+
+    studies.work(path, train=train)
+    record = study.records()[taken[0]]
+    assert record["found"]["valid_loss"] > 0
+    assert record["attempts"] == ["killed", "killed", "completed"]
+
+
+def test_output_is_that_of_the_attempt_that_was_completed(tmp_path: Path) -> None:
+    study, name = StudyFolder(tmp_path), "a"
+    for run in ("run", "run-2"):
+        (study.folder(name) / run).mkdir(parents=True)
+        (study.folder(name) / run / "checkpoint_last.pt").write_text(run)
+        note_attempt(study.folder(name), {"id": run, "host": "h", "pid": 1, "folder": run})
+    assert study.output(name, "train") is None
+    (study.folder(name) / "finished").write_text("run")
+    output = study.output(name, "train")
+    assert output is not None and output.read_text() == "run"
+
+
+def test_a_completed_run_whose_output_cannot_be_made_again_ends_in_a_sentence(
+    tmp_path: Path,
+) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    studies.work(path)
+    path = studies.write_spec(tmp_path, decoding={"options": "--beam 3"}, **ONE_DEPTH)
+    limits: List[float] = []
+
+    def train(attempt: Attempt) -> object:
+        limits.append(attempt.seconds_before)
+        return Ending("out of time", "stopped at the limit of 1 hours"), {}
+
+    with pytest.raises(ResDualError, match=r"was completed before.*'out of time': stopped at the"):
+        studies.work(path, train=train)
+    assert limits == [0.0]
+
+
+def test_the_time_of_a_killed_attempt_is_that_of_its_log(tmp_path: Path) -> None:
+    begun = {
+        "id": "a",
+        "host": "h",
+        "pid": 1,
+        "folder": "run",
+        "began": "2026-01-01T00:00:00+00:00",
+    }
+    note_attempt(tmp_path, begun)
+    note_end_of_killed(tmp_path)
+    (tmp_path / "log").touch()
+    os.utime(tmp_path / "log", (0, datetime(2026, 1, 1, 0, 2, tzinfo=timezone.utc).timestamp()))
+    for _ in range(2):
+        note_end_of_killed(tmp_path)
+        assert [one["seconds"] for one in attempts(tmp_path)] == [120.0]
+    assert len((tmp_path / "attempts.jsonl").read_text().splitlines()) == 2
 
 
 def test_edited_lines_of_attempts_are_passed_over(tmp_path: Path) -> None:

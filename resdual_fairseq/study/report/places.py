@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping
 
 from .. import commands
 from ..comparisons import Place
-from ..spec import Value
+from ..spec_parts import Value
 from .analysis import Analysis
 from .formats import NOTHING, level, plain
 from .texts import Texts

@@ -1,0 +1,54 @@
+"""What the keys of a spec are made of: numbers, depths, lines of options, mappings."""
+
+import math
+import re
+from typing import Annotated, Any, List, Union
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
+
+from .option_lines import number, words_of
+
+
+def depth_of(value: Any) -> Any:
+    """``6`` means 6+6 layers, ``12+3`` is 12 in the encoder and 3 in the decoder."""
+    text = str(value).replace(" ", "")
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d*(\+[1-9]\d*)?", text):
+        raise ValueError(f"'{value}' is no depth; give layers such as 12, or 12+3")
+    return text
+
+
+def finite(value: Any) -> Any:
+    """A finite number, a whole one where it is given as such."""
+    given = number(value) if isinstance(value, str) else value
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        raise ValueError(f"'{value}' is no finite number")
+    return given
+
+
+Options = Annotated[List[str], BeforeValidator(words_of)]
+Depth = Annotated[str, BeforeValidator(depth_of)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Number = Annotated[Union[int, float], PlainValidator(finite)]
+Value = Union[int, float, str]
+
+
+class Part(BaseModel):
+    """A mapping of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def none_given(cls, values: Any) -> Any:
+        """A mapping whose keys are all commented out is empty, which YAML reads as null."""
+        return {} if values is None else values
