@@ -13,10 +13,13 @@ from .training.divergence import NamesDivergedBlock
 from .training.gradient_log import LogsBlockGradients
 
 
-def initialize_embeddings(model: nn.Module) -> None:
-    """Let the schemes set initial embeddings; of the encoder's where both stacks share them."""
+def initialize_embeddings(model: nn.Module, args: Namespace) -> None:
+    """Let the schemes set initial embeddings; of the encoder's where both stacks share them.
+
+    Those that come from a file (``--encoder-embed-path``) stay.
+    """
     for stack in ("decoder", "encoder"):
-        if hasattr(model, stack):
+        if hasattr(model, stack) and not getattr(args, f"{stack}_embed_path", None):
             for part in getattr(model, stack).embed_tokens.modules():
                 if isinstance(part, nn.Embedding):
                     getattr(model, stack).layer_norm.initialize_embeddings(part)

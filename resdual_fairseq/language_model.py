@@ -90,7 +90,7 @@ class ResDualLanguageModel(ResDualModel, TransformerLanguageModel):
         set_defaults(args, **DEFAULTS)
         check_embeddings(args)
         model = cls.build_host(args, task)
-        initialize_embeddings(model)
+        initialize_embeddings(model, args)
         model.cfg = args
         return model
 

@@ -275,7 +275,13 @@ def check_scheme_options(args: Options) -> None:
             raise ResDualError(
                 f"--residual-{name.replace('_', '-')} is for --residual {', '.join(readers)} and "
                 f"means nothing to --residual {args.residual}; leave it out"
+                + (f", or give {default}" if default is not None else "")
             )
+    if getattr(args, "scale_resids", False) and not kind.can_scale_stream:
+        raise ResDualError(
+            "--scale-resids weights the stream that a block's output is added to, and --residual "
+            f"{args.residual} has several, with weights of their own; leave it out"
+        )
     learns_nothing = args.residual == "resdual" and args.residual_alpha not in LEARNED_ALPHAS
     if learns_nothing and args.residual_gain is not None:
         raise ResDualError(

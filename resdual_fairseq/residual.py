@@ -153,6 +153,8 @@ class Residual(Norm):
     """False where a layer cannot be left out in training (LayerDrop)."""
     can_be_pruned: ClassVar[bool] = True
     """False where a constant depends on the number of layers, so that with fewer it is another."""
+    can_scale_stream: ClassVar[bool] = True
+    """False where an output is not added to x, which ``--scale-resids`` weights."""
     variants: ClassVar[Tuple[str, ...]] = ()
     """Forms of the scheme, for ``--residual-variant``; the first is the default."""
     reads: ClassVar[Tuple[str, ...]] = ()

@@ -55,7 +55,7 @@ class ResDualTransformerModel(ResDualModel, TransformerModel):
         args = namespace(args)
         settle_options(args)
         model = super().build_model(args, task)
-        initialize_embeddings(model)
+        initialize_embeddings(model, args)
         return model
 
     @classmethod

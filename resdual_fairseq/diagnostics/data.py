@@ -1,6 +1,7 @@
 """A data-bin's translation task, and the batches that every model is measured on."""
 
 from itertools import islice
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -22,6 +23,10 @@ def open_task(
         source_lang: None to take the pair that the folder's file names tell, as fairseq does.
         target_lang: the same.
     """
+    if Path(data).is_file():
+        raise ResDualError(
+            f"{data} is a file; the first name is that of a folder that fairseq-preprocess made"
+        )
     # Outside fairseq's whole configuration, what refers to other parts of it has to be given.
     cfg = TranslationConfig(
         data=data,

@@ -15,6 +15,7 @@ class ManyStreams(PreLN):
     """
 
     reads = ("streams",)
+    can_scale_stream = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)

@@ -1,6 +1,7 @@
 """Protects the rivals: initial weights, and all that the paper's model has beyond its equations."""
 
 import math
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from resdual_fairseq.diagnostics.measure import Label, measure
 from resdual_fairseq.diagnostics.table import LEARNED, Row
 from resdual_fairseq.diagnostics.verdicts import learned_numbers
+from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.model.blocks import blocks_of
 from resdual_fairseq.residual import Place, ResidualOptions
 from resdual_fairseq.schemes import RESIDUALS, build_residual
@@ -108,6 +110,23 @@ def test_embeddings_of_tfixup(shared: bool) -> None:
         assert not table[PAD].any()
     table = build_lm(residual="tfixup", decoder_layers=3).decoder.embed_tokens.weight
     assert table.std().item() == pytest.approx(8**-0.5 * 27**-0.25, rel=0.2)
+
+
+def test_embeddings_from_a_file_stay(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.txt"
+    words = [symbol for symbol in task().source_dictionary.symbols if not symbol.startswith("<")]
+    lines = "".join(f"{word} {' '.join(['7.5'] * 8)}\n" for word in words)
+    path.write_text(f"{len(words)} 8\n{lines}")
+    model = build(residual="tfixup", encoder_embed_path=str(path))
+    index = task().source_dictionary.index(words[0])
+    assert (model.encoder.embed_tokens.weight[index] == 7.5).all()
+    assert not (model.decoder.embed_tokens.weight == 7.5).any()
+
+
+@pytest.mark.parametrize("kind", ["hyper", "mhc"])
+def test_streams_that_have_weights_of_their_own_take_no_other(kind: str) -> None:
+    with pytest.raises(ResDualError, match=f"--scale-resids weights .* --residual {kind} has"):
+        build(residual=kind, scale_resids=True)
 
 
 @pytest.mark.parametrize("case", ["hyper", "hyper static", "hyper of two"])
