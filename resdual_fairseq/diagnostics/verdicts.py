@@ -3,6 +3,7 @@
 import math
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
+from ..schemes import RESIDUALS
 from .curves import Curve, curve_name, curves, within
 from .table import LEARNED, Row
 from .theory import (
@@ -154,6 +155,9 @@ def magnitudes(rows: Sequence[Row], width: int) -> List[str]:
             f"{share:.2g} of fp16's {FP16_LARGEST:g}"
         )
     for curve, points in curves(rows, "dual_size").items():
+        scheme = RESIDUALS.get(curve.residual)
+        if scheme is None or not scheme.has_sum:  # d is no sum that could grow
+            continue
         ends = sorted(points, key=lambda point: point.k)
         first = [p.value for p in ends if p.k == ends[0].k]
         last = [p.value for p in ends if p.k == ends[-1].k]

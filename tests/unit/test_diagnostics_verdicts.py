@@ -86,6 +86,7 @@ def test_the_page_states_rate_ends_and_magnitudes() -> None:
     assert "first / last 0.135" in text  # 10 blocks apart in the encoder
     assert "largest magnitude         2, 3.1e-05 of fp16's 65504" in text
     assert "mean |d| grows by" in text
+    assert "grows" not in page([*rows("b2t", "dual_size"), *rows("b2t", "largest")], "")
 
 
 def test_the_page_states_what_no_input_can_exceed() -> None:
