@@ -24,6 +24,11 @@ SEARCHES: Dict[str, Dict[str, Any]] = {
 }
 
 
+SLOW = pytest.mark.slow
+RARE = [how for how in SEARCHES if how != "beam"]
+"""Left out of the quick part: one search of each model is enough there."""
+
+
 def both_ways(models: List[nn.Module], taken: List[int], **options: Any) -> List[Hypotheses]:
     found = [search(models, **options)]
     assert taken
@@ -36,7 +41,7 @@ def both_ways(models: List[nn.Module], taken: List[int], **options: Any) -> List
 @pytest.mark.parametrize(
     "kind,name", [("post", "as_is"), ("pre", "as_is"), *(("resdual", name) for name in OPTIONS)]
 )
-@pytest.mark.parametrize("how", SEARCHES)
+@pytest.mark.parametrize("how", ["beam", *(pytest.param(how, marks=SLOW) for how in RARE)])
 def test_searches_find_the_same(kind: str, name: str, how: str, taken: List[int]) -> None:
     model = ready(residual=kind, **OPTIONS[name])
     assert_same_hypotheses(*both_ways([model], taken, **SEARCHES[how]))

@@ -168,6 +168,7 @@ def test_losses_of_a_run_that_went_on_are_those_of_the_last_attempt(tmp_path: Pa
     assert found.valid == [(100, 4.5), (150, 3.5)]
 
 
+@pytest.mark.slow
 def test_children_die_with_their_worker(tmp_path: Path) -> None:
     """Also the child's own children cannot go on in its folder: they hold no lease."""
     program = f"""

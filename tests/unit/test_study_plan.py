@@ -41,6 +41,7 @@ def done(path: Path) -> Tuple[Spec, StudyFolder, Plan]:
     return spec, study, make_plan(spec, study.records())
 
 
+@pytest.mark.slow
 def test_every_arm_gets_the_same_trials_seeds_and_data(tmp_path: Path) -> None:
     _, _, plan = done(studies.write_spec(tmp_path))
     rows: Dict[str, List[Any]] = {"pre": [], "resdual": []}
@@ -55,11 +56,13 @@ def test_every_arm_gets_the_same_trials_seeds_and_data(tmp_path: Path) -> None:
     assert not any(run.evaluate for run in plan.runs if run.role == "tuning")
 
 
+@pytest.mark.slow
 def test_judged_runs_have_the_values_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     _, _, plan = done(studies.write_spec(tmp_path))
     assert {run.values["lr"] for run in plan.runs if run.role == "judging"} == {0.001}
 
 
+@pytest.mark.slow
 def test_budgets_are_branches_of_one_trunk(tmp_path: Path) -> None:
     _, _, plan = done(studies.write_spec(tmp_path))
     short, long = (
@@ -112,6 +115,7 @@ def test_equal_numbers_are_one_run_however_they_are_written(tmp_path: Path) -> N
     assert names[0] == names[1] == names[2]
 
 
+@pytest.mark.slow
 def test_results_are_used_after_the_spec_was_edited_where_their_name_holds(tmp_path: Path) -> None:
     studies.work(studies.write_spec(tmp_path))
     before = studies.results(tmp_path / "study.yaml")
@@ -194,6 +198,7 @@ def test_a_grid_grows_to_values_that_can_be_trained_with(
     assert sorted(set(asked)) == grown
 
 
+@pytest.mark.slow
 def test_a_warm_up_does_not_grow_out_of_the_smallest_budget(tmp_path: Path) -> None:
     values = {"lr": [0.001], "warmup-updates": [5, 10]}
     training = "--optimizer adam --max-tokens 1000"
@@ -264,6 +269,7 @@ def test_drawn_points_are_alike_in_every_process_and_for_every_arm(method: str) 
     assert all(1e-4 <= float(values["lr"]) <= 1e-2 for values in each[0])
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_counts_with_the_untrained_loss(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, depths=[2])
 
@@ -282,6 +288,7 @@ def test_a_diverged_trial_counts_with_the_untrained_loss(tmp_path: Path) -> None
     assert failed[0].detail.startswith("validation loss 99")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_run_is_a_row_of_the_report(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path)
 
@@ -311,6 +318,7 @@ def test_pieces_of_words_are_not_scored(tmp_path: Path) -> None:
     assert make_plan(*with_records(path)).tasks
 
 
+@pytest.mark.slow
 def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
     stages = {"depth": {"seeds": 1, "stop_below": 1.0}}
     spec, study, plan = done(studies.write_spec(tmp_path, stages=stages))
@@ -326,6 +334,7 @@ def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
     assert not done(studies.write_spec(tmp_path, stages=stages))[2].stopped
 
 
+@pytest.mark.slow
 def test_shares_of_the_data_are_nested_and_equal_for_all_arms(tmp_path: Path) -> None:
     parts = [set(data.shares(1000, share)) for share in (0.1, 0.25, 0.5, 1.0)]
     assert [len(one) for one in parts] == [100, 250, 500, 1000]
@@ -370,6 +379,7 @@ def test_a_share_of_a_real_data_bin(tmp_path: Path) -> None:
     assert [line.tolist()[:-1] for line in sides[0]] == [line.tolist()[-2::-1] for line in sides[1]]
 
 
+@pytest.mark.slow
 def test_records_travel_between_machines(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir(), there.mkdir()
@@ -408,6 +418,7 @@ def test_a_plan_speaks_of_money_in_its_currency(tmp_path: Path) -> None:
     assert "JPY" in [column.header for column in table.columns]
 
 
+@pytest.mark.slow
 def test_every_task_is_paid_for_once(tmp_path: Path) -> None:
     """Budgets share a trunk, and a task that failed or was tried again was paid for, too."""
     path = studies.write_spec(tmp_path, **{"depths": [2], "search": {"values": {"lr": [0.001]}}})
@@ -428,6 +439,7 @@ def test_every_task_is_paid_for_once(tmp_path: Path) -> None:
     assert spent == {arm: Spent(20.0, 2 * (20.0 + 20.0 + 40.0)) for arm in ("pre", "resdual")}
 
 
+@pytest.mark.slow
 def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path) -> None:
     studies.work(studies.write_spec(tmp_path, depths=[2]))
     study = studies.study_of(tmp_path / "study.yaml")[1]
@@ -446,6 +458,7 @@ def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path)
     assert fresh.records() == {}
 
 
+@pytest.mark.slow
 def test_estimates_count_every_update(tmp_path: Path) -> None:
     """Against the plan of the finished study."""
     path = studies.write_spec(tmp_path)

@@ -100,6 +100,7 @@ def test_an_interim_state_says_so(language: str, tmp_path: Path) -> None:
     assert all(one in told for one in expected[language])
 
 
+@pytest.mark.slow
 def test_failing_arms_are_results(failing: Tuple[Findings, Path]) -> None:
     _, folder = failing
     told = words_of((folder / "report.html").read_text(encoding="utf-8"))
@@ -181,6 +182,7 @@ def test_every_score_stands_in_the_table_of_runs(failing: Tuple[Findings, Path])
             assert f">{run.scores['bleu']:.2f}<" in html
 
 
+@pytest.mark.slow
 def test_equal_findings_give_equal_bytes(failing: Tuple[Findings, Path], tmp_path: Path) -> None:
     findings, folder = failing
     for path in write_report(findings, tmp_path, "ja"):

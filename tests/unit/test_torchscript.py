@@ -44,6 +44,7 @@ def test_scripted_model(kind: str, name: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_scripted_generator() -> None:
     model = stir(build(export=True)).float().eval()
     generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=2, max_len_b=6)
