@@ -14,14 +14,6 @@ from .table import Cell
 PLUGIN = Path(__file__).resolve().parents[1]
 CALIBRATION = 40
 """Updates of a calibration run."""
-WITH_THIS_PACKAGE = """
-import importlib, sys
-command = importlib.import_module(sys.argv.pop(1))
-import resdual_fairseq
-command.cli_main()
-"""
-"""A program that runs one of fairseq's modules; torch's protected loading of checkpoints knows
-fairseq's types there, whatever the arm's --user-dir is. fairseq sets up its log first."""
 MODULES = {
     "fairseq-train": "fairseq_cli.train",
     "fairseq-generate": "fairseq_cli.generate",
@@ -142,9 +134,18 @@ def user_dir(spec: Spec, arm: str) -> Path:
     return spec.arms[arm].user_dir or PLUGIN
 
 
+def with_this_package(command: str) -> str:
+    """A program that runs one of fairseq's commands, whatever the arm's --user-dir is.
+
+    Torch's protected loading of checkpoints knows fairseq's types there. fairseq's module comes
+    first, since it sets up its log as it is imported.
+    """
+    return f"import {MODULES[command]} as command, resdual_fairseq; command.cli_main()"
+
+
 def child(command: str, words: Sequence[str]) -> List[str]:
     """The command as a child of this Python."""
-    return [sys.executable, "-c", WITH_THIS_PACKAGE, MODULES[command], *words]
+    return [sys.executable, "-c", with_this_package(command), *words]
 
 
 def environment(threads: int) -> Dict[str, str]:

@@ -83,27 +83,29 @@ def failures(records: List[Record]) -> Dict[str, int]:
 def shell_commands(spec: Spec, tasks: List[Task]) -> List[str]:
     """What repeats a run in a shell; DATA stands for the data-bin.
 
-    An arm with a --user-dir of its own reads checkpoints without this package, which would have
-    told torch's protection of fairseq's types.
+    Of an arm with a --user-dir of its own, this package is imported besides, as in the study.
     """
     found: List[str] = []
     before = ""
     for number, task in enumerate(tasks):
         folder = f"part{number + 1}"
         own = spec.arms[task.arm].user_dir
-        protection = ["env", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"] if own else []
         plugin = ["--user-dir", str(own or "resdual_fairseq")]
         if task.kind == "train":
             if before:
                 found.append(f"mkdir {folder} && cp {before}/checkpoint_last.pt {folder}/")
             words = ["DATA", *task.arguments, *plugin, "--save-dir", folder]
-            found.append(shlex.join([*protection, "fairseq-train", *words]))
+            found.append(shlex.join([*program("fairseq-train", own), *words]))
             before = folder
         elif task.kind == "evaluate":
             command = "fairseq-generate" if "translation" in task.arguments else "fairseq-eval-lm"
             words = ["DATA", "--path", f"{before}/checkpoint_last.pt", *task.arguments, *plugin]
-            found.append(shlex.join([*protection, command, *words]))
+            found.append(shlex.join([*program(command, own), *words]))
     return found
+
+
+def program(command: str, own: Optional[Path]) -> List[str]:
+    return [command] if own is None else ["python", "-c", commands.with_this_package(command)]
 
 
 def environment(used: List[Record]) -> Dict[str, str]:

@@ -161,6 +161,10 @@ def test_reports_and_tables_tell_what_the_records_hold(done: Done, tmp_path: Pat
     page, japanese = (tmp_path / name for name in ("report.html", "report.ja.html"))
     assert '<html lang="en"' in page.read_text() and '<html lang="ja"' in japanese.read_text()
     assert (tmp_path / "report.md").stat().st_size and (tmp_path / "report.ja.md").stat().st_size
+    own = (
+        "python -c 'import fairseq_cli.train as command, resdual_fairseq; command.cli_main()' DATA"
+    )
+    assert own in (tmp_path / "report.md").read_text()
     rows = table(tmp_path / "runs.csv")
     assert rows == table(tmp_path / "tables" / "runs.csv")
     scores = {
