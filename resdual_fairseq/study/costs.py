@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Tuple
 
-from . import commands
 from .attempt import Attempt
 from .energy import find_meter
 from .one_size import Interrupted, OneSize, Sizes
@@ -51,7 +50,7 @@ SIZES = Sizes()
 
 
 def measure(attempt: Attempt, sizes: Sizes = SIZES) -> Tuple[Ending, Dict[str, Any]]:
-    """Every arm at every depth and width; what fails is noted and does not stop the others.
+    """Every arm at the task's depth and width; what fails is noted and does not stop the others.
 
     What is found, all of it JSON:
 
@@ -62,23 +61,21 @@ def measure(attempt: Attempt, sizes: Sizes = SIZES) -> Tuple[Ending, Dict[str, A
     * ``energy_is_measured``: by counters; else it is estimated, or left out.
     * ``sizes``: how much was measured; ``level``: of the intervals.
     """
-    spec, meter = attempt.spec, find_meter()
-    found: Dict[str, Any] = {"costs": [], "failed": [], "idle": []}
-    for depth in spec.depths:
-        for size in spec.widths:
-            name = commands.depth_name(depth, spec.task)
-            one = OneSize(attempt, name, size.width, sizes)
-            try:
-                one.measure(meter)
-            except Interrupted as error:
-                return error.ending, {}
-            found["costs"] += one.rows()
-            found["failed"] += one.failed
-            found["idle"] += one.other_load
-    found["busy"] = max(found["idle"]) > BUSY
-    found["energy_is_measured"] = meter is not None and meter.measures
-    found.update(sizes=sizes._asdict(), level=spec.criteria.level)
-    return Ending("completed"), found
+    meter, inputs = find_meter(), attempt.task.inputs
+    one = OneSize(attempt, inputs["depth"], inputs["width"], sizes)
+    try:
+        one.measure(meter)
+    except Interrupted as error:
+        return error.ending, {}
+    return Ending("completed"), {
+        "costs": one.rows(),
+        "failed": one.failed,
+        "idle": one.other_load,
+        "busy": max(one.other_load) > BUSY,
+        "energy_is_measured": meter is not None and meter.measures,
+        "sizes": sizes._asdict(),
+        "level": attempt.spec.criteria.level,
+    }
 
 
 def costs_of(found: Dict[str, Any]) -> List[Cost]:

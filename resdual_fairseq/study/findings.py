@@ -25,7 +25,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
     return Findings(
         spec=spec,
         runs=[row_of(run, spec, plan, records, study) for run in plan.runs],
-        costs=costs.costs_of(measured[-1]) if measured else [],
+        costs=[cost for one in measured for cost in costs.costs_of(one)],
         untrained_loss=plan.untrained,
         environment=environment(used),
         spent=spent(plan, records),
@@ -145,9 +145,10 @@ def notes(plan: Plan, measured: List[Mapping[str, Any]]) -> List[Note]:
         found.append(Note("stopped", {"stage": plan.stopped}))
     if plan.open:
         found.append(Note("not_all_known", {"what": plan.open}))
-    for one in measured[-1:]:
-        if one["busy"]:
-            found.append(Note("busy", {"cores": f"{max(one['idle']):.1f}", "command": costs.AGAIN}))
+    disturbed = [max(one["idle"]) for one in measured if one["busy"]]
+    if disturbed:
+        found.append(Note("busy", {"cores": f"{max(disturbed):.1f}", "command": costs.AGAIN}))
+    for one in measured:
         failed = {(each["arm"], each["depth"]): each["detail"] for each in one["failed"]}
         found += [
             Note("cost_failed", {"arm": arm, "depth": depth, "detail": detail})

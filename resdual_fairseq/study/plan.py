@@ -54,7 +54,8 @@ class Planner:
 
     def models(self) -> Iterator[Tuple[str, str, int]]:
         """Small ones first."""
-        for depth in sorted(self.spec.depths, key=lambda one: sum(map(int, one.split("+")))):
+        layers = {one: sum(map(int, self.depth(one).split("+"))) for one in self.spec.depths}
+        for depth in sorted(layers, key=layers.__getitem__):
             for size in self.spec.widths:
                 for arm in self.spec.arms:
                     yield arm, depth, size.width
@@ -100,20 +101,21 @@ class Planner:
         self.plan.calibrations[arm, depth, width] = self.add(task, goal=True)
 
     def measure(self) -> None:
-        """One task for all costs, so that arms are measured in turn on one machine."""
-        cells = [Cell(arm, depth, width, 1.0) for arm, depth, width in self.models()]
-        options = [commands.model_options(self.spec, cell) for cell in cells]
-        inputs = {
-            "data": self.inputs.training,
-            "models": [
-                [cell.arm, cell.depth, cell.width, words] for cell, words in zip(cells, options)
-            ],
-            "baseline": self.spec.criteria.baseline,
-            "user_dirs": dict(self.user_dirs),
-            **self.speed_inputs(),
-        }
-        words = commands.decoding_options(self.spec)
-        self.add(Task("measure", tuple(words), inputs, self.data(), "measure costs"), goal=True)
+        """One task for all arms of a size, so that they are measured in turn on one machine."""
+        for depth, width in dict.fromkeys(model[1:] for model in self.models()):
+            name = self.depth(depth)
+            cells = [Cell(arm, depth, width, 1.0) for arm in self.spec.arms]
+            inputs = {
+                "data": self.inputs.training,
+                "depth": name,
+                "width": width,
+                "models": {cell.arm: commands.model_options(self.spec, cell) for cell in cells},
+                "baseline": self.spec.criteria.baseline,
+                "user_dirs": dict(self.user_dirs),
+                **self.speed_inputs(),
+            }
+            words, label = commands.decoding_options(self.spec), f"measure costs at {name}x{width}"
+            self.add(Task("measure", tuple(words), inputs, self.data(), label), goal=True)
 
     def untrained(self) -> float:
         for name in self.plan.calibrations.values():

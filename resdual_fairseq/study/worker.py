@@ -82,11 +82,11 @@ class Worker:
             waiting = taken is None
 
     def chosen(self, left: List[Task], plan: Plan) -> List[Task]:
-        """The tasks to take; costs come last, when no worker has anything else to do."""
+        """The tasks to take; costs come last, size by size, when all else is done."""
         if self.kinds is not None:
-            return [task for task in left if task.kind in self.kinds]
+            left = [task for task in left if task.kind in self.kinds]
         others = [task for task in left if task.kind != "measure"]
-        return others if others or plan.open else left
+        return others if others or (plan.open and self.kinds is None) else left[:1]
 
     def try_to_do(self, task: Task, plan: Plan) -> bool:
         """Do the task, if all that it needs is there and nobody holds it."""

@@ -190,7 +190,8 @@ def data_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def an_attempt(data_bin: Path, run: Path, is_lost: bool = False) -> Attempt:
     study = StudyFolder(run / "study")
-    return Attempt(Task("measure"), quick_spec(data_bin), study, run, lambda: is_lost)
+    task = Task("measure", inputs={"depth": "1+1", "width": 32})
+    return Attempt(task, quick_spec(data_bin), study, run, lambda: is_lost)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from resdual_fairseq.study.attempts import (
     note_attempt,
     note_end_of_killed,
 )
+from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.outcomes import Ending
 from resdual_fairseq.study.processes import Exit
 from resdual_fairseq.study.tasks import StudyFolder, Task, sealed, write_json
@@ -60,6 +61,32 @@ def test_three_workers_do_every_task_once(tmp_path: Path, unbroken: Dict[str, ob
     study = studies.study_of(path)[1]
     hosts = {attempts(study.folder(name))[0]["pid"] for name in found}
     assert len(hosts) == 3
+
+
+def measure(attempt: Attempt) -> studies.Found:
+    """Made-up costs, during which nothing else may be measured."""
+    alone = attempt.study.path / "measured"
+    alone.mkdir()
+    time.sleep(0.2)
+    alone.rmdir()
+    size = {name: attempt.task.inputs[name] for name in ("depth", "width")}
+    row = {"arm": "pre", **size, "values": {}, "ratios": {}}
+    found = {
+        "costs": [row],
+        "failed": [],
+        "busy": True,
+        "idle": [0.3],
+    }
+    return Ending("completed"), {**found, "energy_is_measured": False}
+
+
+def test_costs_are_measured_size_by_size_and_told_together(tmp_path: Path) -> None:
+    """So that a kill loses one size; of two workers that are left over one waits."""
+    path = studies.write_spec(tmp_path, depths=[2, "2+1"], seeds=[101], measure=True)
+    finished(path, [studies.start(path, measure=measure) for _ in range(2)])
+    findings = collect(*studies.study_of(path))
+    assert [(cost.depth, cost.width) for cost in findings.costs] == [("2+1", 32), ("2+2", 32)]
+    assert [note.values["cores"] for note in findings.notes if note.key == "busy"] == ["0.3"]
 
 
 @pytest.mark.slow
