@@ -54,6 +54,8 @@ def check_training(spec: Spec) -> None:
     trials = [{**first, name: one} for name, ones in spec.search.values.items() for one in ones]
     for name in (name for name, arm in spec.arms.items() if arm.user_dir is None):
         shared = commands.model_options(spec, Cell(name, spec.depths[0], spec.widths[0].width, 1.0))
+        if not {"--arch", "-a"} & {word.partition("=")[0] for word in shared}:
+            raise ResDualError(f"arms.{name}: give its model, such as --arch transformer")
         for values in map(search.clean, trials or [first]):
             for own in (
                 commands.trunk_options(values, 1, 1),

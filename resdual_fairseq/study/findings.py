@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from . import commands, costs, evaluating
 from .attempts import run_folder
-from .planned import Plan, PlannedRun, Records, outcome
+from .planned import Plan, PlannedRun, Records, failed, outcome
+from .repeating import shell_commands
 from .spec import Spec
 from .table import Findings, Note, Run, Spent
-from .tasks import Record, StudyFolder, Task
+from .tasks import Record, StudyFolder
 from .todo import make_plan, records_of
 
 
@@ -24,7 +25,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
     measured = [one["found"] for one in used if one["task"]["kind"] == "measure" and one["found"]]
     return Findings(
         spec=spec,
-        runs=[row_of(run, spec, plan, records, study) for run in plan.runs],
+        runs=list(rows(spec, plan, records, study)),
         costs=[cost for one in measured for cost in costs.costs_of(one)],
         untrained_loss=plan.untrained,
         environment=environment(used),
@@ -34,6 +35,16 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         notes=tuple(notes(plan, measured)),
         stopped=plan.stopped,
     )
+
+
+def rows(spec: Spec, plan: Plan, records: Records, study: StudyFolder) -> Iterator[Run]:
+    """What came of every run; the failures of a task that several share are told of the first."""
+    told: Set[str] = set()
+    for run in plan.runs:
+        own = {*run.train, run.last} - told
+        told |= own
+        ended = failures([records[name] for name in own if name in records])
+        yield replace(row_of(run, spec, plan, records, study), failures=ended)
 
 
 def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: StudyFolder) -> Run:
@@ -58,8 +69,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         signatures=dict(judged.get("signatures", {})),
         sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
         hypotheses=hypotheses if run.evaluate and hypotheses.exists() else None,
-        seconds=float(found.get("seconds_in_all", 0.0)),
-        failures=failures([*train, *([records[run.last]] if run.evaluate in records else [])]),
+        seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
         task=run.last,
         commands=tuple(shell_commands(spec, [plan.tasks[name] for name in parts])),
     )
@@ -80,34 +90,6 @@ def failures(records: List[Record]) -> Dict[str, int]:
     return {one: count for one, count in ended.items() if one not in ("stopped", "disk full")}
 
 
-def shell_commands(spec: Spec, tasks: List[Task]) -> List[str]:
-    """What repeats a run in a shell; DATA stands for the data-bin.
-
-    Of an arm with a --user-dir of its own, this package is imported besides, as in the study.
-    """
-    found: List[str] = []
-    before = ""
-    for number, task in enumerate(tasks):
-        folder = f"part{number + 1}"
-        own = spec.arms[task.arm].user_dir
-        plugin = ["--user-dir", str(own or "resdual_fairseq")]
-        if task.kind == "train":
-            if before:
-                found.append(f"mkdir {folder} && cp {before}/checkpoint_last.pt {folder}/")
-            words = ["DATA", *task.arguments, *plugin, "--save-dir", folder]
-            found.append(shlex.join([*program("fairseq-train", own), *words]))
-            before = folder
-        elif task.kind == "evaluate":
-            command = "fairseq-generate" if "translation" in task.arguments else "fairseq-eval-lm"
-            words = ["DATA", "--path", f"{before}/checkpoint_last.pt", *task.arguments, *plugin]
-            found.append(shlex.join([*program(command, own), *words]))
-    return found
-
-
-def program(command: str, own: Optional[Path]) -> List[str]:
-    return [command] if own is None else ["python", "-c", commands.with_this_package(command)]
-
-
 def environment(used: List[Record]) -> Dict[str, str]:
     """Machines and versions of the records, with how many come from each where they differ."""
     found: Dict[str, Counter[str]] = {}
@@ -123,9 +105,13 @@ def environment(used: List[Record]) -> Dict[str, str]:
 
 def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
     """Seconds by arm; of a machine that was killed with its work, what was written down."""
-    judging = {
-        name for run in plan.runs if run.role == "judging" for name in [*run.train, run.last]
-    }
+    judging: Set[str] = set()
+    lost: Set[str] = set()
+    kept: Set[str] = set()
+    for run in plan.runs:
+        names = {*run.train, run.last}
+        judging |= names if run.role == "judging" else set()
+        (lost if failed(outcome(run, records)) else kept).update(names)
     found: Dict[str, Spent] = {}
     for name, task in plan.tasks.items():
         if task.kind in ("train", "evaluate") and name in records:
@@ -133,7 +119,7 @@ def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
             before = found.get(task.arm, Spent())
             part = "judging" if name in judging else "tuning"
             after = before._replace(**{part: getattr(before, part) + seconds})
-            if records[name]["outcome"] != "completed":
+            if name in lost - kept:
                 after = after._replace(failed=after.failed + seconds)
             found[task.arm] = after
     return found

@@ -7,7 +7,7 @@ import shutil
 from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .processes import Exit
 
@@ -31,6 +31,8 @@ OUT_OF_MEMORY = (
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
 ROOM = 1 << 20
 """Free bytes below which a disk is full: no log on it can say so, as it is cut short itself."""
+NOISE = 1.05
+"""Of a loss that does not move: training and validation set differ."""
 LAST_LINES = 5
 LETTERS = 300
 """Of a line, that are shown."""
@@ -88,11 +90,14 @@ def losses(log: Path) -> Losses:
 
 def calibration(text: str) -> Dict[str, Any]:
     """What a short run's log in fairseq's simple format says of every longer one."""
-    progress = re.findall(r"epoch \d+:\s+\d+ / (\d+) .*ups=([\d.]+), wpb=([\d.]+)", text)
+    number = r"([\d.e+]+)"
+    line = rf"epoch \d+:\s+\d+ / (\d+) .*wps={number}, ups=\S+, wpb={number},"
+    progress = re.findall(line, text)
     return {
         "updates_per_epoch": int(progress[-1][0]),
-        "tokens_per_update": median(float(words) for _, _, words in progress),
-        "seconds_per_update": median(1 / float(speed) for _, speed, _ in progress),
+        "tokens_per_update": median(float(tokens) for _, _, tokens in progress),
+        # Not by updates a second, which fairseq rounds to two digits behind the point.
+        "seconds_per_update": median(float(tokens) / float(speed) for _, speed, tokens in progress),
         "parameters": whole(r"num\. shared model params: ([\d,]+)", text),
         "symbols": whole(r"dictionary: ([\d,]+) types", text),
     }
@@ -162,16 +167,23 @@ def overflow_sentence(found: Losses) -> str:
     return f"a loss or gradient was NaN or infinite after update {updates}, where it was {loss:.2f}"
 
 
-def divergence(found: Losses, untrained: float) -> Optional[Ending]:
-    """Whether a run that came to its end has learned nothing: a loss above the untrained model's.
+def divergence(found: Losses, untrained: float, earlier: Sequence[float] = ()) -> Optional[Ending]:
+    """Whether a run that came to its end has lost what it knew.
+
+    Its loss is then above equal chances, and above what it had been before or above twice equal
+    chances. A slow run that is still on its way down from where initial weights put it has not
+    failed, nor has one that never moved.
 
     Args:
-        untrained: the loss of a model that knows nothing, in bits a token.
+        untrained: the loss of equal chances for all symbols, in bits a token.
+        earlier: losses of the parts of the run that other logs tell of.
     """
     if not found.valid:
         return Ending("crashed", "the log holds no validation loss")
     updates, loss = found.valid[-1]
-    if math.isfinite(loss) and loss <= untrained:
+    before = [*earlier, *(one for _, one in [*found.train, *found.valid[:-1]])]
+    lowest = min(filter(math.isfinite, before), default=math.inf)
+    if math.isfinite(loss) and loss <= max(untrained, min(NOISE * lowest, 2 * untrained)):
         return None
     above = f", above the {untrained:.2f} of equal chances" if math.isfinite(untrained) else ""
     return Ending("diverged", f"validation loss {loss:.2f} bits at update {updates}{above}")

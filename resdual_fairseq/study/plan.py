@@ -12,7 +12,7 @@ from ..errors import ResDualError
 from . import commands, search
 from .data import Inputs
 from .planned import Plan, PlannedRun, Records, failed, outcome
-from .spec import LOWER_IS_BETTER, Spec
+from .spec import LOWER_IS_BETTER, Criteria, Spec
 from .spec_parts import Value
 from .table import Cell, Role
 from .tasks import Record, Task
@@ -102,7 +102,8 @@ class Planner:
 
     def measure(self) -> None:
         """One task for all arms of a size, so that they are measured in turn on one machine."""
-        for depth, width in dict.fromkeys(model[1:] for model in self.models()):
+        level = self.spec.criteria.level
+        for depth, width in self.all_depths():
             name = self.depth(depth)
             cells = [Cell(arm, depth, width, 1.0) for arm in self.spec.arms]
             inputs = {
@@ -113,6 +114,7 @@ class Planner:
                 "baseline": self.spec.criteria.baseline,
                 "user_dirs": dict(self.user_dirs),
                 **self.speed_inputs(),
+                **({"level": level} if level != Criteria.model_fields["level"].default else {}),
             }
             words, label = commands.decoding_options(self.spec), f"measure costs at {name}x{width}"
             self.add(Task("measure", tuple(words), inputs, self.data(), label), goal=True)
@@ -270,8 +272,9 @@ class Planner:
             return sum(found) / len(found) if len(found) == len(self.spec.search.seeds) else None
 
         return search.best(
-            self.spec.search, cells, loss, lambda values: self.warm_up_fits(values, cells)
-        )
+            self.spec.search, cells, loss, lambda values: self.warm_up_fits(values, cells),
+            self.plan.untrained,
+        )  # fmt: skip
 
     def judge(
         self, depth: str, width: int, fraction: float, seeds: List[int], budgets: List[float]

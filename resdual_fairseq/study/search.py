@@ -32,7 +32,11 @@ def first(search: Search) -> Values:
 
 
 def best(
-    search: Search, cells: Sequence[Cell], loss: Loss, fits: Fits = lambda values: True
+    search: Search,
+    cells: Sequence[Cell],
+    loss: Loss,
+    fits: Fits = lambda values: True,
+    untrained: float = math.inf,
 ) -> Dict[str, Values]:
     """The best values of every arm whose search is done, by arm.
 
@@ -40,6 +44,7 @@ def best(
         cells: one of each arm.
         loss: the validation loss of values, None while it is not known; asking plans the run.
         fits: whether a value that a grid would grow by can be trained with.
+        untrained: the loss from which on an arm has learned nothing, so that it makes no grid grow.
     """
     if search.method == "tpe":
         found = {cell.arm: adaptive(search, cell, loss) for cell in cells}
@@ -50,7 +55,8 @@ def best(
     for _ in range(search.extend if search.method == "grid" else 0):
         if not is_complete(losses):
             break
-        wider = extended(values, [lowest(trials, losses[cell.arm]) for cell in cells], fits)
+        chosen = [lowest(trials, ones) for ones in losses.values() if least(ones) < untrained]
+        wider = extended(values, chosen, fits)
         if wider == values:
             break
         values = wider
@@ -75,6 +81,10 @@ def all_losses(
 
 def is_complete(losses: Dict[str, List[Optional[float]]]) -> bool:
     return all(one is not None for ones in losses.values() for one in ones)
+
+
+def least(losses: Sequence[Optional[float]]) -> float:
+    return min(one for one in losses if one is not None)
 
 
 def lowest(trials: List[Values], losses: Sequence[Optional[float]]) -> Values:

@@ -50,6 +50,10 @@ class Data(Part):
             raise ValueError(
                 "reference and source go with data_bin; of text, test lines are held out"
             )
+        if self.text is not None and self.text[0] == self.text[1]:
+            raise ValueError("text names the same file twice; give source and target")
+        if self.source_lang is not None and self.source_lang == self.target_lang:
+            raise ValueError("source_lang and target_lang are the same; give both sides'")
         if 1.0 not in self.fractions:
             raise ValueError("fractions must hold 1.0, all of the data")
         return self

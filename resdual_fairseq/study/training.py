@@ -98,11 +98,23 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     # On the way to a budget a run may stand where it will; at its end it has to have learned.
     ends = "--total-num-update" in attempt.task.arguments
     untrained = float(attempt.task.inputs["untrained"]) if ends else math.inf
-    diverged = outcomes.divergence(losses, untrained)
+    diverged = outcomes.divergence(losses, untrained, losses_of_parents(attempt))
     for path in attempt.run.glob("*.pt"):
         if path != own:
             path.unlink()
     return diverged or Ending("completed"), found
+
+
+def losses_of_parents(attempt: Attempt) -> List[float]:
+    """Training and validation losses of the run before this task."""
+    found: List[float] = []
+    records, needs = attempt.study.records(), attempt.task.needs
+    while "parent" in needs:
+        record = records[needs["parent"]]
+        for part in ("train", "valid"):
+            found += [loss for _, loss in record["found"].get(part, [])]
+        needs = record["task"]["needs"]
+    return found
 
 
 def none_is_whole(run: Path) -> bool:

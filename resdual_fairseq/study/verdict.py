@@ -34,6 +34,10 @@ FAILURES = 2
 """Failures more than the baseline's that decide; a single one of a few seeds may be chance."""
 
 
+FLOOR = 1.0
+"""BLEU below which a model does not translate. Between two such there is nothing to compare."""
+
+
 @dataclass(frozen=True)
 class Criterion:
     """One thing that has to hold.
@@ -61,12 +65,13 @@ class Wanted:
     Attributes:
         what: ``runs``: planned judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
             further seeds of each arm (None where no variance is known to tell from);
+            ``training``: larger budgets; ``limits``: higher ones of time or memory;
             ``test_lines``: a test set of ``count`` sentences; ``costs``: these to be measured, or
             measured longer.
         criteria: which ones it would decide.
     """
 
-    what: Literal["runs", "seeds", "test_lines", "costs"]
+    what: Literal["runs", "seeds", "test_lines", "costs", "training", "limits"]
     criteria: Tuple[CriterionName, ...]
     arm: str = ""
     seeds: Tuple[int, ...] = ()
@@ -95,7 +100,7 @@ def judge(findings: Findings) -> Verdict:
     primary = compare(findings, primary_place(findings))
     missing = [] if findings.stopped else missing_runs(findings, primary)
     criteria = [
-        quality(primary, bounds.margin, not missing),
+        quality(primary, bounds.margin, not missing and not is_on_floor(primary, bounds.metric)),
         reliability(primary, not missing),
         *stage(findings, primary),
         *costs(findings),
@@ -144,6 +149,12 @@ def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:
             True if completed(primary.candidate) >= 2 and not completed(primary.baseline) else None
         )
     return Criterion("quality", state, primary.gain, margin)
+
+
+def is_on_floor(primary: Comparison, metric: str) -> bool:
+    """Whether no run of either arm translates yet."""
+    scores = [run.scores["bleu"] for pair in primary.pairs for run in pair if metric == "bleu"]
+    return bool(scores) and max(scores) < FLOOR
 
 
 def exceeds(gain: Interval, margin: float) -> Optional[bool]:
@@ -245,6 +256,10 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     are a second chance for an error; a fresh study of the same number has none.
     """
     bounds = findings.spec.criteria
+    if is_on_floor(primary, bounds.metric):
+        return [Wanted("training", ("quality",))]
+    if any(runs and all(map(hit_a_limit, runs)) for runs in (primary.candidate, primary.baseline)):
+        return [Wanted("limits", ("quality",))]
     if primary.gain is None or primary.seed_sd is None:
         return [Wanted("seeds", ("quality",))]
     estimate = primary.gain.estimate
@@ -258,6 +273,10 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
         further = max(1, max(PAIRS, needed) - len(primary.pairs))
         wanted.append(Wanted("seeds", ("quality",), count=further))
     return wanted
+
+
+def hit_a_limit(run: Run) -> bool:
+    return run.outcome in ("out of time", "out of memory")
 
 
 def lines_needed(primary: Comparison, distance: float, level: float) -> Optional[int]:

@@ -46,6 +46,7 @@ def learned(shared: Shared, reversal: Path) -> Path:
     """The folder of a model that has learned the task."""
     return shared("learned", lambda folder: run(*train_command(
         reversal, folder, "--dropout", 0, "--lr", "4e-3", "--lr-scheduler", "polynomial_decay",
+        "--max-tokens", 500,
         "--total-num-update", 500, "--warmup-updates", 60, "--max-update", 500,
         "--save-interval", 99, "--validate-interval", 99, "--log-interval", 100,
         "--save-interval-updates", 100, "--keep-interval-updates", 3,

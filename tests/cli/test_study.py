@@ -1,6 +1,7 @@
 """Protects `resdual-study`: a study from plan to report, failures, kills, full disks, bad input."""
 
 import csv
+import json
 import multiprocessing
 import os
 import re
@@ -18,7 +19,8 @@ import yaml
 from helpers.commands import run
 from helpers.studies import SPEC, record, study_of
 
-from resdual_fairseq.study import cli, starting, todo
+from resdual_fairseq.study import cli, repeating, starting, todo
+from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.spec import Spec
 from resdual_fairseq.study.tasks import StudyFolder
 from resdual_fairseq.study.worker import Worker
@@ -161,10 +163,9 @@ def test_reports_and_tables_tell_what_the_records_hold(done: Done, tmp_path: Pat
     page, japanese = (tmp_path / name for name in ("report.html", "report.ja.html"))
     assert '<html lang="en"' in page.read_text() and '<html lang="ja"' in japanese.read_text()
     assert (tmp_path / "report.md").stat().st_size and (tmp_path / "report.ja.md").stat().st_size
-    own = (
-        "python -c 'import fairseq_cli.train as command, resdual_fairseq; command.cli_main()' DATA"
-    )
-    assert own in (tmp_path / "report.md").read_text()
+    own = "python -c 'import fairseq_cli.train as command, resdual_fairseq; command.cli_main()'"
+    told = (tmp_path / "report.md").read_text()
+    assert f'{own} "$DATA"' in told and "DATA=FOLDER_OF_THE_DATA_BIN" in told
     rows = table(tmp_path / "runs.csv")
     assert rows == table(tmp_path / "tables" / "runs.csv")
     scores = {
@@ -175,6 +176,22 @@ def test_reports_and_tables_tell_what_the_records_hold(done: Done, tmp_path: Pat
     shown = {row["arm"]: float(row["bleu"]) for row in rows if row["role"] == "judging"}
     assert shown == pytest.approx(scores, abs=0.01)
     assert len(rows) == 4
+
+
+def test_the_commands_of_a_report_repeat_its_numbers(
+    done: Done, reversal: Path, tmp_path: Path
+) -> None:
+    """In an empty folder, as they stand there."""
+    spec, folder = study_of(done.spec)
+    runs = collect(spec, folder).runs
+    (judged,) = (run for run in runs if run.role == "judging" and run.cell.arm == "pre")
+    plugin = next(line for line in repeating.settings(spec) if line.startswith("PLUGIN"))
+    lines = [f"DATA={reversal}", "TEST=references.txt", plugin, *judged.commands]
+    output = run("bash", "-e", "-c", "\n".join(lines), cwd=tmp_path)
+    assert f"| valid on 'valid' subset | loss {judged.valid_loss}" in output
+    scores = {one["name"]: one["score"] for one in json.loads(output[output.rindex("[\n{") :])}
+    expected = {name.lower().rstrip("2"): round(score, 2) for name, score in scores.items()}
+    assert expected == {name: round(score, 2) for name, score in judged.scores.items()}
 
 
 def test_tuning_runs_become_trials_of_optuna(done: Done, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ FAULTS: Any = [
         {"arms": {**ARMS, "pre": "--arch resdual_transformer --resdual pre"}},
         "arms.pre: fairseq has no option --resdual here; did you mean --residual?",
     ),
+    ({"arms": {**ARMS, "pre": "--dropout 0.1"}}, "arms.pre: give its model, such as --arch"),
     ({"arms": {**ARMS, "pre": "--arch resdual_tranformer"}}, "did you mean resdual_transformer?"),
     (
         {"search": {"values": {"lr": [0.1], "drop-out": [0.1, 0.2]}}},

@@ -158,6 +158,26 @@ def test_a_loss_above_the_untrained_one_is_divergence(tmp_path: Path, loss: str)
     assert outcomes.divergence(outcomes.losses(log), 12.0) is None
 
 
+def test_a_slow_run_has_not_diverged(tmp_path: Path) -> None:
+    """Initial weights put a small model well above equal chances."""
+    log = tmp_path / "log"
+    for before, loss in (([], 5.6), ([8.2], 5.6), ([5.7], 5.8)):
+        log.write_text("".join(VALID.format(one, 10) for one in before) + VALID.format(loss, 29))
+        assert outcomes.divergence(outcomes.losses(log), 5.0) is None
+    for before, loss in (([], 10.1), ([400.0], 300.0), ([4.9], 5.8)):
+        told = outcomes.losses(log)._replace(valid=[(29, loss)])
+        assert outcomes.divergence(told, 5.0, before).outcome == "diverged"  # type: ignore[union-attr]
+
+
+def test_a_calibration_of_slow_updates(tmp_path: Path) -> None:
+    """fairseq writes an update of 250 seconds as ups=0."""
+    line = "epoch 001:     10 / 536 loss=11.7, wps=1040.3, ups=0, wpb=2.6e+05, bsz=51.3\n"
+    text = f"num. shared model params: 1,000\n[src] dictionary: 4,000 types\n{line}"
+    found = outcomes.calibration(text)
+    assert found["seconds_per_update"] == pytest.approx(250, rel=1e-3)
+    assert (found["updates_per_epoch"], found["tokens_per_update"]) == (536, 2.6e5)
+
+
 def test_losses_of_a_run_that_went_on_are_those_of_the_last_attempt(tmp_path: Path) -> None:
     log = tmp_path / "log"
     first = TRAIN.format(5, 50) + TRAIN.format(4, 100) + VALID.format(4.5, 100)

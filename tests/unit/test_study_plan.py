@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 import pytest
@@ -157,6 +157,19 @@ def test_an_edge_extends_the_grid_for_every_arm() -> None:
         assert {lr for one, lr in asked if one == arm} == {0.00025, 0.0005, 0.001, 0.002, 0.004}
 
 
+@pytest.mark.parametrize("rates", [[0.001, 0.002, 0.004], [0.004, 0.002, 0.001]])
+def test_an_arm_that_never_trains_makes_no_grid_grow(rates: List[Any]) -> None:
+    grid = Search(values={"lr": rates}, extend=2)
+
+    def loss(cell: Cell, values: Dict[str, Any]) -> float:
+        tried.add(values["lr"])
+        return 10.0 if cell.arm == "pre" else abs(math.log(values["lr"] / 0.002))
+
+    tried: Set[float] = set()
+    assert search.best(grid, CELLS, loss, untrained=10.0)["resdual"] == {"lr": 0.002}
+    assert tried == set(rates)
+
+
 def test_a_grid_does_not_grow_for_ever_nor_before_it_is_done() -> None:
     def falling(cell: Cell, values: search.Values) -> float:
         return -float(values["lr"])
@@ -229,6 +242,20 @@ def test_other_threads_are_measured_anew(tmp_path: Path) -> None:
         assert names[0][kind] and not names[0][kind] & names[1][kind]
 
 
+def test_costs_with_intervals_of_another_level_are_measured_anew(tmp_path: Path) -> None:
+    plans = [
+        planned(
+            studies.write_spec(
+                tmp_path, criteria={**studies.SPEC["criteria"], **more}, measure=True
+            )
+        )[2]
+        for more in ({}, {"level": 0.95}, {"level": 0.6})
+    ]
+    first, same, other = (set(studies.named(plan.tasks.values(), "measure")) for plan in plans)
+    assert first == same and not first & other
+    assert plans[0].calibrations == plans[2].calibrations
+
+
 @pytest.mark.parametrize("method", ["sobol", "tpe"])
 def test_whole_numbers_are_drawn_for_options_of_whole_numbers(method: str) -> None:
     ranges = {"warmup-updates": Range(low=2, high=8), "lr": Range(low=0.001, high=1)}
@@ -286,6 +313,28 @@ def test_a_diverged_trial_counts_with_the_untrained_loss(tmp_path: Path) -> None
     failed = [run for run in rows if run.outcome == "diverged"]
     assert {run.values["lr"] for run in failed} == {0.001} and len(failed) == 2
     assert failed[0].detail.startswith("validation loss 99")
+
+
+@pytest.mark.slow
+def test_of_a_run_that_failed_all_parts_are_lost(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, **{"depths": [2], "search": {"values": {"lr": [0.001]}}})
+
+    def train(attempt: Any) -> Any:
+        if "--total-num-update" in attempt.task.arguments and attempt.task.arm == "pre":
+            return studies.Ending("out of time", "stopped at the limit of 1 hours"), {}
+        return studies.train(attempt)
+
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    for name, one in study.records().items():
+        (study.folder(name) / "result.json").unlink()
+        study.write({**one, "seconds": 10.0})
+    findings = collect(spec, study)
+    # Tuning: trunk and branch. Judging: two seeds, each two parts of a trunk and two branches.
+    assert findings.spent["pre"] == Spent(20.0, 80.0, 100.0)
+    assert findings.spent["resdual"].failed == 0
+    seconds = [run.seconds for run in findings.runs if run.cell.arm == "pre"]
+    assert sorted(seconds) == [20.0, 20.0, 20.0, 30.0, 30.0]
 
 
 @pytest.mark.slow
@@ -434,6 +483,8 @@ def test_every_task_is_paid_for_once(tmp_path: Path) -> None:
         (study.folder(name) / "result.json").unlink()
         study.write({**one, "seconds": 10.0 * len(one["attempts"])})
     spent = collect(spec, study).spent
+    rows = collect(spec, study).runs
+    assert sum(sum(run.failures.values()) for run in rows) == 8  # each test once
     # Tuning: trunk and branch. Judging: two seeds, each two parts of a trunk, two branches, and two
     # tests that were tried twice.
     assert spent == {arm: Spent(20.0, 2 * (20.0 + 20.0 + 40.0)) for arm in ("pre", "resdual")}

@@ -132,6 +132,8 @@ FAULTS = [
     ),
     ("  target_lang: tgt\n", "", "translation needs source_lang and target_lang"),
     ("  data_bin: data-bin\n", "", "give either data_bin or text"),
+    ("  data_bin: data-bin\n", "  text: [a, a]\n", "text names the same file twice"),
+    ("target_lang: tgt", "target_lang: src", "source_lang and target_lang are the same"),
     ("  target_lang: tgt", "  target_lang: tgt\n  fractions: [0.5]", "fractions must hold 1.0"),
     ("values: {lr: [1e-3, 2e-3, 4e-3]}", "method: sobol", "method sobol takes ranges"),
     ("lr: [1e-3, 2e-3, 4e-3]", "lr: [1e-3, 1e-3]", "values of lr: give one or more, each once"),

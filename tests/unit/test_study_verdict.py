@@ -50,6 +50,27 @@ def test_a_gain_above_zero_but_not_of_the_margin_is_open() -> None:
     assert verdict.decision == "undecided"
 
 
+def test_arms_that_do_not_translate_are_not_compared() -> None:
+    """Though their scores are certain, and alike."""
+    findings = made_findings(gain=0.0, seed_sd=0.0)
+    runs = [replace(run, scores={"bleu": 0.02}) for run in findings.runs]
+    verdict = judge(replace(findings, runs=runs))
+    assert (verdict.decision, states(verdict)["quality"]) == ("undecided", None)
+    assert verdict.wanted == (Wanted("training", ("quality",)),)
+    some = [
+        replace(run, scores={"bleu": 0.02 + run.seed * (run.cell.arm == BASELINE)}) for run in runs
+    ]
+    assert judge(replace(findings, runs=some)).decision == "do not adopt"
+
+
+def test_where_all_runs_met_a_limit_it_is_to_be_raised() -> None:
+    seeds = (11, 12, 13)
+    ended: Any = {(arm, seed): "out of time" for arm in (CANDIDATE, BASELINE) for seed in seeds}
+    verdict = judge(made_findings(seeds=seeds, outcomes=ended))
+    assert verdict.decision == "undecided"
+    assert verdict.wanted == (Wanted("limits", ("quality",)),)
+
+
 @pytest.mark.parametrize("gain", [1.5, 0.2])
 def test_undecided_wants_the_seeds_that_tell_the_gain_from_0_or_the_margin(gain: float) -> None:
     verdict = judge(made_findings(gain=gain, seed_sd=1.0, seeds=(11, 12, 13), random_seed=5))

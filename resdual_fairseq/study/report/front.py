@@ -49,7 +49,7 @@ def question(analysis: Analysis, say: Texts) -> str:
         baseline=analysis.baseline,
         metric=say("metric_" + analysis.metric),
         place=place_name(analysis, say, analysis.place),
-        seeds=len(analysis.spec.seeds),
+        n=len(analysis.spec.seeds),
         test="" if lines is None else say("question_lines", lines=plain(lines)),
     )
 
@@ -135,6 +135,6 @@ def failures_sentence(analysis: Analysis, say: Texts) -> str:
     primary = analysis.verdict.primary
     both = ((analysis.candidate, primary.candidate), (analysis.baseline, primary.baseline))
     return say.listed(
-        [say("failed_of", arm=arm, failed=sum(map(has_failed, runs)), all=len(runs))
-         for arm, runs in both]
+        [say("failed_of", arm=arm, failed=sum(map(has_failed, runs)),
+             all=sum(run.outcome is not None for run in runs)) for arm, runs in both]
     )  # fmt: skip

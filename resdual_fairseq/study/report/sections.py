@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
+from ..repeating import settings
 from . import cost_tables, failures, limits, options, quality_tables, spending, translations, tuned
 from .analysis import Analysis
 from .formats import gain
@@ -103,7 +104,8 @@ def commands(analysis: Analysis, say: Texts) -> List[Block]:
             groups.setdefault(key, []).append((title, run.commands))
     if not groups:
         return [Paragraph(say("no_commands"))]
-    found: List[Block] = [Paragraph(say("commands_how"))]
+    first = Commands(say("commands_first"), [("", settings(analysis.spec))])
+    found: List[Block] = [Paragraph(say("commands_how")), first]
     for (arm, depth, role), parts in groups.items():
         title = say("commands_title", arm=arm, depth=depth, role=role, n=len(parts))
         found.append(Commands(title, parts))
