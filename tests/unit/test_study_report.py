@@ -305,6 +305,10 @@ def test_best_values_on_an_edge_are_told() -> None:
     analysis = Analysis(made_findings(losses=LOSSES))
     assert on_edge(analysis, Cell(CANDIDATE, "6+6", 64, 1.0)) == []
     assert on_edge(analysis, Cell(BASELINE, "6+6", 64, 1.0)) == ["lr"]
+    runs = [replace(run, outcome=None) if run.values == {"lr": 0.001} else run
+            for run in analysis.findings.runs]  # fmt: skip
+    unfinished = Analysis(replace(analysis.findings, runs=runs))
+    assert on_edge(unfinished, Cell(BASELINE, "6+6", 64, 1.0)) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

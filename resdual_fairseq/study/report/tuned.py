@@ -30,10 +30,15 @@ def best(analysis: Analysis, cell: Cell) -> Optional[Tuple[Dict[str, object], fl
     return dict(point), losses[point]
 
 
+def is_tuned(analysis: Analysis, cell: Cell) -> bool:
+    """Whether all of its trials are done."""
+    return all(run.outcome is not None for run in analysis.tuning if run.cell == cell)
+
+
 def on_edge(analysis: Analysis, cell: Cell) -> List[str]:
-    """Searched options whose best value is the least or greatest that was tried."""
+    """Searched options whose best value is the least or greatest of all that were to be tried."""
     found = best(analysis, cell)
-    if found is None:
+    if found is None or not is_tuned(analysis, cell):
         return []
     points = list(tuning_losses(analysis.findings, cell))
     return [
@@ -96,6 +101,7 @@ def values_row(analysis: Analysis, say: Texts, cell: Cell) -> List[str]:
     failed = sum(run.outcome != "completed" for run in done)
     judged_with = dict.fromkeys(values_name(r.values) for r in analysis.judging if r.cell == cell)
     edges = on_edge(analysis, cell)
+    inside = say("inside") if found and is_tuned(analysis, cell) else NOTHING
     return [
         cell.depth,
         str(cell.width),
@@ -104,7 +110,7 @@ def values_row(analysis: Analysis, say: Texts, cell: Cell) -> List[str]:
         str(failed),
         NOTHING if found is None else values_name(found[0]),  # type: ignore[arg-type]
         NOTHING if found is None else quality(found[1], "valid_loss"),
-        say("on_edge", options=say.listed(edges)) if edges else say("inside") if found else NOTHING,
+        say("on_edge", options=say.listed(edges)) if edges else inside,
         "; ".join(judged_with) or NOTHING,
     ]
 
