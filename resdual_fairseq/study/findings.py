@@ -71,7 +71,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         hypotheses=hypotheses if run.evaluate and hypotheses.exists() else None,
         seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
         task=run.last,
-        commands=tuple(shell_commands(spec, [plan.tasks[name] for name in parts])),
+        commands=tuple(shell_commands(spec, list(parts), plan, study)),
     )
 
 

@@ -96,7 +96,7 @@ class Planner:
         words += commands.trunk_options(first, 1, commands.CALIBRATION)
         task = Task(
             "calibrate", tuple(words), {**self.inputs_of(cell), **self.speed_inputs()}, self.data(),
-            f"calibrate {arm} {self.depth(depth)}", arm,
+            f"calibrate {arm} {self.size(depth, width)}", arm,
         )  # fmt: skip
         self.plan.calibrations[arm, depth, width] = self.add(task, goal=True)
 
@@ -170,7 +170,11 @@ class Planner:
     def title(self, cell: Cell, values: Dict[str, Value], seed: int) -> str:
         tuned = commands.values_name(values)
         share = "" if cell.fraction == 1 else f" of {cell.fraction:g} of the data"
-        return f"{cell.arm} {self.depth(cell.depth)}{share}, {tuned}, seed {seed}"
+        return f"{cell.arm} {self.size(cell.depth, cell.width)}{share}, {tuned}, seed {seed}"
+
+    def size(self, depth: str, width: int) -> str:
+        """Depth and, where it varies, width."""
+        return self.depth(depth) + (f"x{width}" if len(self.spec.widths) > 1 else "")
 
     def run(
         self, cell: Cell, role: Role, values: Dict[str, Value], seed: int, budget: float
@@ -266,9 +270,9 @@ class Planner:
                 record = self.outcome(run)
                 # A kill from outside says nothing of the values.
                 if record is not None and record["outcome"] != "killed":
-                    found.append(
-                        self.plan.untrained if failed(record) else record["found"]["valid_loss"]
-                    )
+                    # Nothing that completed has a higher loss (outcomes.divergence).
+                    worst = 2 * self.plan.untrained
+                    found.append(worst if failed(record) else record["found"]["valid_loss"])
             return sum(found) / len(found) if len(found) == len(self.spec.search.seeds) else None
 
         return search.best(

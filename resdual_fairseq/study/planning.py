@@ -18,6 +18,13 @@ from .todo import make_plan, records_of
 GIB = 1 << 30
 
 
+SPEEDS = (
+    " The budgets' updates come from the speeds of these short runs: where they differ more than "
+    "the models do, other work disturbed them; plan again in an empty folder on an idle machine."
+)
+"""Of budgets in hours or money, in which what was measured decides how long an arm trains."""
+
+
 def show_plan(spec: Spec, study: StudyFolder) -> None:
     """Print it; the calibration runs have to be done."""
     console = Console(width=max(100, shutil.get_terminal_size().columns))
@@ -32,7 +39,8 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
         f"{os.cpu_count()} cores), before any grid grows. {money(spec, hours)}"
         f"Memory: {max((one.memory for one in found), default=0) / GIB:.1f} GiB a worker. "
         f"Disk: {disk(spec, found, 1) / GIB:.2f} GiB with one worker. "
-        "Costs are measured at the end; nothing else should run then.",
+        "Costs are measured at the end; nothing else should run then."
+        + (SPEEDS if spec.budgets.unit in ("hours", "money") else ""),
         highlight=False,
     )
     for one in found:
@@ -74,7 +82,17 @@ def models_table(found: list) -> Table:
 def runs_table(spec: Spec, study: StudyFolder) -> Table:
     """The runs that are known; what tuning decides is not, until it is done."""
     table = Table(title="runs")
-    for name in ("arm", "depth", "data", "for", "values", "seeds", unit_name(spec), "updates"):
+    for name in (
+        "arm",
+        "depth",
+        "width",
+        "data",
+        "for",
+        "values",
+        "seeds",
+        unit_name(spec),
+        "updates",
+    ):
         table.add_column(name)
     plan = make_plan(spec, records_of(spec, study))
     groups: dict = {}
@@ -83,8 +101,8 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
         groups.setdefault(key, []).append(run.seed)
     for (cell, role, values, budget, updates), seeds in groups.items():
         depth = depth_name(cell.depth, spec.task)
-        row = [cell.arm, depth, f"{cell.fraction:g}", role, values, " ".join(map(str, seeds))]
-        table.add_row(*row, f"{budget:g}", f"{updates:,}")
+        row = [cell.arm, depth, str(cell.width), f"{cell.fraction:g}", role, values]
+        table.add_row(*row, " ".join(map(str, seeds)), f"{budget:g}", f"{updates:,}")
     if plan.open:
         table.caption = (
             f"judging runs (seeds {' '.join(map(str, spec.seeds))}; "

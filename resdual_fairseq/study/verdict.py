@@ -65,13 +65,13 @@ class Wanted:
     Attributes:
         what: ``runs``: planned judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
             further seeds of each arm (None where no variance is known to tell from);
-            ``training``: larger budgets; ``limits``: higher ones of time or memory;
-            ``test_lines``: a test set of ``count`` sentences; ``costs``: these to be measured, or
-            measured longer.
+            ``training``: larger budgets; ``limits``: higher ones of time or memory; ``rates``:
+            other tuned values; ``test_lines``: a test set of ``count`` sentences; ``costs``:
+            these to be measured, or measured longer.
         criteria: which ones it would decide.
     """
 
-    what: Literal["runs", "seeds", "test_lines", "costs", "training", "limits"]
+    what: Literal["runs", "seeds", "test_lines", "costs", "training", "limits", "rates"]
     criteria: Tuple[CriterionName, ...]
     arm: str = ""
     seeds: Tuple[int, ...] = ()
@@ -110,6 +110,8 @@ def judge(findings: Findings) -> Verdict:
     if decision == "undecided":
         wanted += [] if missing else further_evidence(findings, primary, criteria)
         wanted += open_costs(criteria)
+    elif decision == "do not adopt":
+        wanted += never_trained(primary)
     return Verdict(decision, tuple(criteria), tuple(wanted), primary, bool(missing))
 
 
@@ -258,8 +260,8 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     bounds = findings.spec.criteria
     if is_on_floor(primary, bounds.metric):
         return [Wanted("training", ("quality",))]
-    if any(runs and all(map(hit_a_limit, runs)) for runs in (primary.candidate, primary.baseline)):
-        return [Wanted("limits", ("quality",))]
+    if never_trained(primary):
+        return never_trained(primary)
     if primary.gain is None or primary.seed_sd is None:
         return [Wanted("seeds", ("quality",))]
     estimate = primary.gain.estimate
@@ -275,8 +277,13 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     return wanted
 
 
-def hit_a_limit(run: Run) -> bool:
-    return run.outcome in ("out of time", "out of memory")
+def never_trained(primary: Comparison) -> List[Wanted]:
+    """What would let an arm train of which every run failed."""
+    for runs in (primary.candidate, primary.baseline):
+        if runs and all(map(has_failed, runs)):
+            limits = all(run.outcome in ("out of time", "out of memory") for run in runs)
+            return [Wanted("limits" if limits else "rates", ("quality",))]
+    return []
 
 
 def lines_needed(primary: Comparison, distance: float, level: float) -> Optional[int]:

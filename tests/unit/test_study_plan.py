@@ -12,7 +12,15 @@ from helpers import studies
 from helpers.commands import preprocess, write_reversals
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import costs, data, estimates, planning, records, search
+from resdual_fairseq.study import (
+    costs,
+    data,
+    estimates,
+    planning,
+    records,
+    repeating,
+    search,
+)
 from resdual_fairseq.study.findings import collect
 from resdual_fairseq.study.planned import Plan
 from resdual_fairseq.study.spec import Spec
@@ -313,6 +321,43 @@ def test_a_diverged_trial_counts_with_the_untrained_loss(tmp_path: Path) -> None
     failed = [run for run in rows if run.outcome == "diverged"]
     assert {run.values["lr"] for run in failed} == {0.001} and len(failed) == 2
     assert failed[0].detail.startswith("validation loss 99")
+
+
+@pytest.mark.slow
+def test_a_slow_trial_is_chosen_before_one_that_failed(tmp_path: Path) -> None:
+    """Equal chances are 10 bits, where a slow one has not arrived yet."""
+    path = studies.write_spec(tmp_path, depths=[2])
+
+    def train(attempt: Any) -> Any:
+        if "0.002" in attempt.task.arguments:
+            found = studies.train(attempt)[1]
+            return studies.Ending("completed"), {**found, "valid_loss": 12.0}
+        return studies.Ending("diverged", "validation loss 99.00 bits at update 32"), {}
+
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    plan = make_plan(spec, study.records())
+    assert {run.values["lr"] for run in plan.runs if run.role == "judging"} == {0.002}
+
+
+@pytest.mark.slow
+def test_commands_read_the_share_of_the_data_that_a_run_had(tmp_path: Path) -> None:
+    data = {**studies.SPEC["data"], "fractions": [0.5, 1.0]}
+    path = studies.write_spec(tmp_path, depths=[2], data=data)
+
+    def subset(attempt: Any) -> Any:
+        (attempt.run / "data").mkdir()
+        return studies.Ending("completed"), {}
+
+    studies.work(path, subset=subset)
+    spec, study = studies.study_of(path)
+    (share,) = studies.named(make_plan(spec, study.records()).tasks.values(), "subset")
+    assert "STUDY=FOLDER_OF_THIS_STUDY" in repeating.settings(spec)
+    for run in collect(spec, study).runs:
+        (*_, train, test) = [line for line in run.commands if "fairseq-" in line]
+        read = f'"$STUDY"/tasks/{share}/run/data' if run.cell.fraction < 1 else '"$DATA"'
+        assert train.startswith(f"fairseq-train {read} ") or run.role == "tuning"
+        assert test.startswith('fairseq-generate "$DATA" ') or run.role == "tuning"
 
 
 @pytest.mark.slow

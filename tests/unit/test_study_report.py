@@ -311,6 +311,21 @@ def test_best_values_on_an_edge_are_told() -> None:
     assert on_edge(unfinished, Cell(BASELINE, "6+6", 64, 1.0)) == []
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_said_of_arms_that_do_not_translate(language: str, tmp_path: Path) -> None:
+    findings = made_findings(budgets=(10, 20), seed_sd=0.0)
+    runs = [
+        replace(run, scores={"bleu": 0.3 if run.cell.arm == BASELINE else 0.1})
+        for run in findings.runs
+    ]
+    told = words_of(page(replace(findings, runs=runs), tmp_path, language))
+    floor, gained = {
+        "en": ("Both arms stay below 1 BLEU", "does not get as good"),
+        "ja": ("どちらの方式も BLEU が 1 未満", "達していません"),
+    }[language]
+    assert floor in told and gained not in told
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResDualError, match=r"cannot be made \(Not a directory\)"):

@@ -1,7 +1,7 @@
 """Protects the study's verdict: what it takes to adopt, what forbids it, and what is left open."""
 
 from dataclasses import replace
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
@@ -63,12 +63,16 @@ def test_arms_that_do_not_translate_are_not_compared() -> None:
     assert judge(replace(findings, runs=some)).decision == "do not adopt"
 
 
-def test_where_all_runs_met_a_limit_it_is_to_be_raised() -> None:
+@pytest.mark.parametrize("outcome, what", [("out of time", "limits"), ("diverged", "rates")])
+@pytest.mark.parametrize("arms", [(CANDIDATE, BASELINE), (CANDIDATE,)])
+def test_where_all_runs_failed_that_is_to_change(
+    arms: Tuple[str, ...], outcome: str, what: Any
+) -> None:
     seeds = (11, 12, 13)
-    ended: Any = {(arm, seed): "out of time" for arm in (CANDIDATE, BASELINE) for seed in seeds}
+    ended: Any = {(arm, seed): outcome for arm in arms for seed in seeds}
     verdict = judge(made_findings(seeds=seeds, outcomes=ended))
-    assert verdict.decision == "undecided"
-    assert verdict.wanted == (Wanted("limits", ("quality",)),)
+    assert verdict.decision == ("undecided" if len(arms) == 2 else "do not adopt")
+    assert verdict.wanted == (Wanted(what, ("quality",)),)
 
 
 @pytest.mark.parametrize("gain", [1.5, 0.2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from ..verdict import FLOOR, RATIOS, Criterion, Wanted
+from ..verdict import RATIOS, Criterion, Wanted
 from .analysis import Analysis
 from .formats import per_cent, quality
 from .texts import Texts
@@ -26,8 +26,8 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     names = say.listed([say("criterion_" + name) for name in one.criteria])
     if one.what == "runs":
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
-    if one.what in ("training", "limits"):
-        return say("wanted_" + one.what, criteria=names, least=f"{FLOOR:g}")
+    if one.what in ("training", "limits", "rates"):
+        return say("wanted_" + one.what, criteria=names)
     if one.what == "seeds" and one.count is None:
         has_one = len(analysis.verdict.primary.pairs) == 1 and "quality" in one.criteria
         return say("wanted_seeds_one" if has_one else "wanted_seeds", criteria=names)

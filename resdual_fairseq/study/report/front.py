@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List
 
 from ..comparisons import has_failed, score
-from ..verdict import PAIRS, Criterion
+from ..verdict import FLOOR, PAIRS, Criterion, is_on_floor
 from . import changes, front_costs, risks
 from .analysis import Analysis
 from .formats import gain, level, per_cent, plain, share
@@ -84,6 +84,8 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
     if primary.gain is None:
         failed = never_trained(analysis)
         return say("no_gain_failed" if failed else "no_gain", arms=say.listed(failed), **words)
+    if is_on_floor(primary, analysis.metric):
+        return say("gain_floor", least=f"{FLOOR:g}")
     told = say(
         "gain_sentence_one" if len(primary.pairs) == 1 else "gain_sentence",
         **words,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
+from ..verdict import is_on_floor
 from . import cost_tables, spending
 from .analysis import Analysis
 from .formats import NOTHING, plain, quality, share
@@ -49,6 +50,8 @@ def target_sentence(analysis: Analysis, say: Texts) -> str:
     depth = analysis.place.depth
     wanted = spending.target(analysis, depth)
     if wanted is None or not analysis.scores(analysis.candidate, analysis.place):
+        return ""
+    if is_on_floor(analysis.verdict.primary, analysis.metric):
         return ""
     found = spending.reached(analysis, analysis.candidate, depth, wanted)
     words = {

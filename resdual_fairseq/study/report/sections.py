@@ -7,7 +7,7 @@ from typing import Dict, List, Tuple
 from ..repeating import settings
 from . import cost_tables, failures, limits, options, quality_tables, spending, translations, tuned
 from .analysis import Analysis
-from .formats import gain
+from .formats import gain, level
 from .page import Block, Commands, Items, Paragraph, Picture, Section, Table
 from .places import budget_name, values_name
 from .texts import Texts
@@ -94,9 +94,12 @@ def commands(analysis: Analysis, say: Texts) -> List[Block]:
     for run in analysis.findings.runs:
         if run.commands:
             key = (run.cell.arm, run.cell.depth, say("role_" + run.role))
+            cell = run.cell
+            size = [f"{say('head_width')} {cell.width}"] if len(analysis.widths) > 1 else []
+            size += [level(cell.fraction)] if len(analysis.fractions) > 1 else []
             title = say(
                 "run_title",
-                values=values_name(run.values),
+                values=say.listed([*size, values_name(run.values)]),
                 seed=run.seed,
                 budget=budget_name(analysis, say, run.budget),
                 task=run.task,

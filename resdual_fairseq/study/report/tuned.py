@@ -101,7 +101,8 @@ def values_row(analysis: Analysis, say: Texts, cell: Cell) -> List[str]:
     failed = sum(run.outcome != "completed" for run in done)
     judged_with = dict.fromkeys(values_name(r.values) for r in analysis.judging if r.cell == cell)
     edges = on_edge(analysis, cell)
-    inside = say("inside") if found and is_tuned(analysis, cell) else NOTHING
+    has_inside = len(done) >= LEAST and is_tuned(analysis, cell)
+    inside = say("inside") if found and has_inside else NOTHING
     return [
         cell.depth,
         str(cell.width),
