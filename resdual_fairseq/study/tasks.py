@@ -132,10 +132,11 @@ class StudyFolder:
 
     def output(self, name: str, kind: str) -> Optional[Path]:
         """What later tasks read of this one, if it is on the disk."""
-        finished = self.folder(name) / FINISHED
-        if not finished.exists():
+        try:
+            run = (self.folder(name) / FINISHED).read_text(encoding="utf-8")
+        except FileNotFoundError:  # not yet, or another worker has cleared it away
             return None
-        run = finished.read_text(encoding="utf-8") or run_folder(self.folder(name)).name
+        run = run or run_folder(self.folder(name)).name
         path = self.folder(name) / run / OUTPUT.get(kind, "")
         return path if path.exists() else None
 
