@@ -82,17 +82,8 @@ def models_table(found: list) -> Table:
 def runs_table(spec: Spec, study: StudyFolder) -> Table:
     """The runs that are known; what tuning decides is not, until it is done."""
     table = Table(title="runs")
-    for name in (
-        "arm",
-        "depth",
-        "width",
-        "data",
-        "for",
-        "values",
-        "seeds",
-        unit_name(spec),
-        "updates",
-    ):
+    names = ("arm", "depth", "width", "data", "for", "values", "seeds", unit_name(spec), "updates")
+    for name in names:
         table.add_column(name)
     plan = make_plan(spec, records_of(spec, study))
     groups: dict = {}

@@ -12,7 +12,7 @@ from .tasks import OUTPUT, StudyFolder, Task
 
 PLUGIN = 'PLUGIN=$(python -c "import resdual_fairseq; print(resdual_fairseq.__path__[0])")'
 DETOKENIZED = "grep '^D-' generated.txt | cut -c3- | sort -n | cut -f3- > hypotheses.txt"
-TARGETS = "grep '^T-' generated.txt | cut -c3- | sort -n | cut -f2- > \"$TEST\""
+TARGETS = "grep '^T-' generated.txt | cut -c3- | sort -n | cut -f2- > references.txt"
 
 
 def settings(spec: Spec) -> Tuple[str, ...]:
@@ -20,7 +20,7 @@ def settings(spec: Spec) -> Tuple[str, ...]:
     found = [] if spec.data.text else ["DATA=FOLDER_OF_THE_DATA_BIN"]
     if spec.data.text or min(spec.data.fractions) < 1:
         found.append("STUDY=FOLDER_OF_THIS_STUDY")
-    if spec.task == "translation" and not spec.data.text:
+    if spec.data.reference is not None:
         found.append("TEST=FILE_OF_THE_REFERENCE_TRANSLATIONS")
     return (*found, PLUGIN)
 
@@ -76,6 +76,6 @@ def scoring(spec: Spec, data_bin: str) -> List[str]:
     made = f"{data_bin.removesuffix('/data-bin')}/text/test.{data.target_lang}"
     targets = [TARGETS] if data.text is None and data.reference is None else []
     pair = shlex.quote(f"{data.source_lang}-{data.target_lang}")
-    test = made if data.text else '"$TEST"'
+    test = made if data.text else "references.txt" if targets else '"$TEST"'
     score = f"sacrebleu {test} -i hypotheses.txt -l {pair} -m bleu chrf ter -w 2"
     return [DETOKENIZED, *targets, score]

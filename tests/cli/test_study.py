@@ -186,7 +186,7 @@ def test_the_commands_of_a_report_repeat_its_numbers(
     runs = collect(spec, folder).runs
     (judged,) = (run for run in runs if run.role == "judging" and run.cell.arm == "pre")
     plugin = next(line for line in repeating.settings(spec) if line.startswith("PLUGIN"))
-    lines = [f"DATA={reversal}", "TEST=references.txt", plugin, *judged.commands]
+    lines = [f"DATA={reversal}", plugin, *judged.commands]
     output = run("bash", "-e", "-c", "\n".join(lines), cwd=tmp_path)
     assert f"| valid on 'valid' subset | loss {judged.valid_loss}" in output
     scores = {one["name"]: one["score"] for one in json.loads(output[output.rindex("[\n{") :])}
