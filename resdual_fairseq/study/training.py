@@ -78,7 +78,7 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     )  # fmt: skip
     before = attempt.inherited("seconds_in_all")
     found: Dict[str, Any] = {}
-    if not is_done(own, target, attempt):
+    if not is_done(attempt, target):
         end = attempt.child("fairseq-train", words, before)
         ending = outcomes.ending(end, attempt.log, attempt.limits())
         if ending.outcome == "crashed" and none_is_whole(attempt.run):
@@ -133,13 +133,17 @@ def begin_again(attempt: Attempt) -> Ending:
     return Ending("killed", "no checkpoint could be read, so they were removed")
 
 
-def is_done(checkpoint: Path, target: int, attempt: Attempt) -> bool:
+def is_done(attempt: Attempt, target: int) -> bool:
     """Whether an earlier attempt came to the end, and was killed before it could say so.
 
-    fairseq-train would take one update more.
+    fairseq-train would take one update more. A file that the kill cut is not read: fairseq writes
+    its last checkpoint under several names, and another of them takes its place.
     """
-    if attempt.number == 1 or not checkpoint.exists():
-        return False
-    # A file that the kill cut says nothing; the plugin goes on from an older one.
-    history = without_weights(checkpoint).get("optimizer_history") or [{"num_updates": 0}]
-    return bool(history[-1]["num_updates"] >= target)
+    own = attempt.run / CHECKPOINT
+    others = [path for path in attempt.run.glob("checkpoint*.pt") if path != own]
+    for path in [own, *others] if attempt.number > 1 else []:
+        history = without_weights(path).get("optimizer_history") or [{"num_updates": 0}]
+        if history[-1]["num_updates"] >= target:
+            path.replace(own)
+            return True
+    return False

@@ -3,6 +3,7 @@ the same numbers in HTML, Markdown and CSV, equal bytes, failures shown, text ne
 """
 # ruff: noqa: RUF001
 
+import math
 import re
 import string
 from dataclasses import replace
@@ -15,6 +16,7 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.study import outcomes, processes
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
@@ -354,10 +356,33 @@ def test_no_text_is_left_over() -> None:
         assert key in names or key.startswith((*prefixes, "figure_")), key
 
 
+def test_sentences_on_failures_are_told_in_japanese() -> None:
+    """As outcomes.py makes them; a log's own line is left as it is."""
+    say = Texts("ja")
+    valid, train = [(100, 15.0)], [(50, 3.0)]
+    failed = [
+        outcomes.divergence(outcomes.Losses(train, valid, {}), 12.0),
+        outcomes.divergence(outcomes.Losses(train, [(100, math.inf)], {}), math.inf),
+        outcomes.divergence(outcomes.Losses(train, [], {}), 12.0),
+    ]
+    sentences = [one.detail for one in failed if one is not None]
+    sentences += [outcomes.overflow_sentence(outcomes.Losses(one, [], {})) for one in (train, [])]
+    for stopped in ("time", "memory"):
+        end = processes.Exit(-9, 1.0, 0, stopped)
+        sentences.append(outcomes.ending(end, Path("log"), "2 hours, 3 GiB").detail)
+    assert len(sentences) == 7
+    told = [say.translated(sentence) for sentence in sentences]
+    assert not re.search("[a-z]{3}", "".join(told).replace("NaN", "").replace("hours", "")), told
+    assert "100 更新" in told[0] and "12.00" in told[0] and "15.00" in told[0]
+    assert "12.00" not in told[1]
+    assert [Texts("en").translated(one) for one in sentences] == sentences
+    assert say.translated("KeyError: 'x'") == "KeyError: 'x'"
+
+
 def test_japanese_texts_hold_no_english() -> None:
     known = {
         "BLEU", "chrF", "TER", "COMET", "sacreBLEU", "Holm", "FLOPs", "GiB", "DATA", "SD",
-        "torch", "Python", "Kocmi", "Wortsman", "Dodge", "resdual", "fairseq",
+        "torch", "Python", "Kocmi", "Wortsman", "Dodge", "resdual", "fairseq", "NaN",
     }  # fmt: skip
     for key, entry in entries().items():
         text = re.sub(r"\{\w+\}", "", entry["ja"])

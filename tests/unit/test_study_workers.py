@@ -207,6 +207,24 @@ def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
     assert list(attempt.run.iterdir())
 
 
+def test_a_run_whose_last_checkpoint_a_kill_cut_at_its_end_is_done(tmp_path: Path) -> None:
+    """fairseq wrote another of the same update before it."""
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
+    study.begin(task)
+    attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
+    attempt.run.mkdir()
+    attempt.number = 2
+    own, other = attempt.run / "checkpoint_last.pt", attempt.run / "checkpoint_1_20.pt"
+    torch.save({"model": {}, "optimizer_history": [{"num_updates": 19}]}, other)
+    own.write_bytes(other.read_bytes()[:100])
+    assert not training.is_done(attempt, 20)
+    torch.save({"model": {}, "optimizer_history": [{"num_updates": 20}]}, other)
+    assert training.is_done(attempt, 20) and own.exists() and not other.exists()
+    assert training.is_done(attempt, 20)
+
+
 def test_a_worker_that_lost_its_lease_stops_and_keeps_nothing(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, **ONE_DEPTH)
     study = studies.study_of(path)[1]

@@ -73,8 +73,14 @@ def outcomes_table(analysis: Analysis, say: Texts) -> Table:
 
 
 def failures_table(analysis: Analysis, say: Texts, runs: Sequence[Run]) -> Table:
-    rows = [[*identity(analysis, run, say), outcome_name(str(run.outcome), say), run.detail]
-            for run in runs]  # fmt: skip
+    rows = [
+        [
+            *identity(analysis, run, say),
+            outcome_name(str(run.outcome), say),
+            say.translated(run.detail),
+        ]
+        for run in runs
+    ]
     head = [*identity_head(analysis, say), say("head_outcome"), say("head_detail")]
     align = identity_align(analysis) + "ll"
     return Table(say("table_failures"), head, rows, align, folded=len(rows) > MANY)

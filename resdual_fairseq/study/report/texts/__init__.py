@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Dict, Sequence
@@ -39,6 +40,16 @@ class Texts:
     def known(self, key: str, otherwise: str) -> str:
         """The text, or another where there is no such key: a name that came in from outside."""
         return self(key) if key in entries() else otherwise
+
+    def translated(self, sentence: str) -> str:
+        """A record's English sentence on a failure; a log's own lines stay as they are."""
+        for key, entry in entries().items():
+            if key.startswith("detail_"):
+                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(entry["en"]))
+                found = re.fullmatch(pattern, sentence)
+                if found:
+                    return self(key, **found.groupdict())
+        return sentence
 
     def listed(self, items: Sequence[Any]) -> str:
         """Items in a row, as a sentence has them."""
