@@ -4,9 +4,14 @@
 registers the models and their presets.
 """
 
-from . import compat, errors
-from .checkpoints import loading, resuming
-from .training import divergence, left_out
+import logging
+
+# It asks for a package that none of these models needs.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+
+from . import compat, errors  # noqa: E402
+from .checkpoints import loading, resuming  # noqa: E402
+from .training import divergence, left_out  # noqa: E402
 
 __version__ = "0.1.0"
 

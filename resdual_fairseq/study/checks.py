@@ -82,6 +82,8 @@ def check_decoding(spec: Spec) -> None:
         return
     if getattr(given, "beam", 1) < 1:
         refuse_decoding(f"--beam {given.beam} finds nothing; give 1 or more")
+    if getattr(given, "nbest", 1) > 1:
+        refuse_decoding("the best translation of a sentence is scored; leave --nbest out")
     try:
         encoders.build_bpe(given)
         encoders.build_tokenizer(given)
@@ -122,6 +124,8 @@ def check_slurm(spec: Spec) -> None:
     for key in spec.slurm:
         if key not in known:
             raise ResDualError(f"slurm.{key}: submitit has no such key; {hint(key, known)}")
+    if not isinstance(spec.slurm.get("time", 0), int):
+        raise ResDualError(f"slurm.time: {spec.slurm['time']}: give minutes, such as 120")
 
 
 def check_fractions(spec: Spec) -> None:

@@ -10,7 +10,7 @@ import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
@@ -141,8 +141,12 @@ def run(options: argparse.Namespace) -> None:
         except ResDualError as error:
             raise ResDualError(located(options.spec, str(error))) from error
     if options.mode in ("plan", "run", "import"):
-        for line in lock.remember(spec, study):
+        changes = lock.remember(spec, study)
+        for line in changes:
             say(line)
+        if changes:
+            known, used = results_in_use(spec, study)
+            say(f"of {known} results here, {used} belong to what this spec asks for so far")
     {
         "plan": plan, "run": work, "status": status, "report": report, "export": export,
         "import": import_records,
@@ -227,12 +231,17 @@ def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
     new = records.import_records(study, options.records, options.costs)
-    known = records_of(spec, study)
-    used = sum(name in known for name in make_plan(spec, known).tasks)
+    known, used = results_in_use(spec, study)
     say(
-        f"took up {new} new results from {options.records}; of {len(known)} in all, {used} belong "
-        "to what this spec asks for so far"
+        f"took up {new} new results from {options.records}; of {known} in all, {used} belong to "
+        "what this spec asks for so far"
     )
+
+
+def results_in_use(spec: Spec, study: StudyFolder) -> Tuple[int, int]:
+    """How many results a folder holds, and how many of them the plan asks for as far as it goes."""
+    known = records_of(spec, study)
+    return len(known), sum(name in known for name in make_plan(spec, known).tasks)
 
 
 if __name__ == "__main__":

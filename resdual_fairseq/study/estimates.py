@@ -18,6 +18,8 @@ TEST = 60.0
 """Seconds of a test, roughly; it depends on the test set and the beam."""
 BYTES_PER_PARAMETER = 12
 """Weights and Adam's two moments in float32, as fairseq's checkpoints hold them."""
+SHARES = (0.2, 0.5, 1.0, 2.0)
+"""Standard deviations over seeds, as shares of the margin, whose number of seeds is shown."""
 CHECKPOINTS = 3
 """Files of a run while it trains: fairseq's last and best one, and one on the way."""
 
@@ -126,12 +128,13 @@ def disk(spec: Spec, found: List[Estimate], workers: int) -> int:
 
 def power_table(spec: Spec, findings: Optional[Findings] = None) -> List[Tuple[float, int, int]]:
     """Seeds an arm to detect the margin with power 0.8, by the sd over seeds: alone, and as the
-    first of all depths under Holm. The sd of this study stands first, where runs tell it."""
+    first of all depths under Holm. The sd of this study stands first, where runs tell it; the
+    others are shares of the margin."""
     margin, level = spec.criteria.margin, spec.criteria.level
     seen = (
         [one.seed_sd / 2**0.5 for one in comparisons(findings) if one.seed_sd] if findings else []
     )
-    sds = [*seen[:1], 0.1, 0.2, 0.3, 0.5]
+    sds = [*seen[:1], *(share * margin for share in SHARES)]
     return [
         (sd, seeds_needed(margin, sd, level), seeds_needed(margin, sd, level, len(spec.depths)))
         for sd in sds

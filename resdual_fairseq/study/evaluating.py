@@ -18,7 +18,7 @@ from ..preparation.hypotheses import detokenized
 from . import outcomes
 from .attempt import Attempt
 from .outcomes import Ending
-from .tasks import digest
+from .tasks import hash_of_lines
 
 HYPOTHESES = "hypotheses.txt"
 
@@ -65,7 +65,7 @@ def scores_of_translations(attempt: Attempt) -> Dict[str, Any]:
         unfinished.write_text("".join(line + "\n" for line in hypotheses), encoding="utf-8")
     path.unlink()
     found = scored(hypotheses, references, str(attempt.spec.data.target_lang))
-    found["hypotheses"] = digest(hypotheses)[:16]
+    found["hypotheses"] = hash_of_lines(hypotheses)
     if attempt.spec.comet is not None:
         found["scores"]["comet"] = comet(attempt, references)
         found["signatures"]["comet"] = attempt.spec.comet.model

@@ -13,7 +13,7 @@ from .planned import Plan, PlannedRun, Records, failed, outcome
 from .repeating import shell_commands
 from .spec import Spec
 from .table import Findings, Note, Run, Spent
-from .tasks import Record, StudyFolder
+from .tasks import Record, StudyFolder, hash_of_lines
 from .todo import make_plan, records_of
 
 
@@ -32,7 +32,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         spent=spent(plan, records),
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
-        notes=tuple(notes(plan, measured)),
+        notes=tuple(notes(spec, plan, records, measured)),
         stopped=plan.stopped,
     )
 
@@ -68,11 +68,19 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         scores=dict(judged.get("scores", {})),
         signatures=dict(judged.get("signatures", {})),
         sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
-        hypotheses=hypotheses if run.evaluate and hypotheses.exists() else None,
+        hypotheses=hypotheses if are_those_scored(hypotheses, judged) else None,
         seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
         task=run.last,
         commands=tuple(shell_commands(spec, list(parts), plan, study)),
     )
+
+
+def are_those_scored(path: Path, judged: Mapping[str, Any]) -> bool:
+    """Whether a file holds the translations that a record tells the scores of."""
+    if "hypotheses" not in judged or not path.is_file():
+        return False
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
+    return hash_of_lines(lines) == judged["hypotheses"]
 
 
 def curve(trunk: List[Record]) -> Tuple[Tuple[int, float], ...]:
@@ -125,12 +133,18 @@ def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
     return found
 
 
-def notes(plan: Plan, measured: List[Mapping[str, Any]]) -> List[Note]:
+def notes(
+    spec: Spec, plan: Plan, records: Records, measured: List[Mapping[str, Any]]
+) -> List[Note]:
     found = []
     if plan.stopped:
         found.append(Note("stopped", {"stage": plan.stopped}))
     if plan.open:
         found.append(Note("not_all_known", {"what": plan.open}))
+    speeds = [records[name]["found"] for name in plan.calibrations.values() if name in records]
+    load = max((one.get("other_load", 0.0) for one in speeds), default=0.0)
+    if spec.budgets.is_timed and load > costs.BUSY:
+        found.append(Note("speed_busy", {"cores": f"{load:.1f}"}))
     disturbed = [max(one["idle"]) for one in measured if one["busy"]]
     if disturbed:
         found.append(Note("busy", {"cores": f"{max(disturbed):.1f}", "command": costs.AGAIN}))

@@ -49,6 +49,11 @@ class Sizes(NamedTuple):
     look_seconds: float = 2.0
 
 
+def other_load(seconds: float) -> float:
+    """Cores at work on this machine while this process only looks."""
+    return round(psutil.cpu_percent(seconds) / 100 * (psutil.cpu_count() or 1), 3)
+
+
 class Interrupted(Exception):
     """A process ended for reasons that say nothing of its arm."""
 
@@ -160,8 +165,7 @@ class OneSize:
 
     def look(self) -> None:
         """See what else the machine does, while the arms' processes wait."""
-        share = psutil.cpu_percent(self.sizes.look_seconds) / 100
-        self.other_load.append(round(share * (psutil.cpu_count() or 1), 3))
+        self.other_load.append(other_load(self.sizes.look_seconds))
 
     def rows(self) -> List[Dict[str, Any]]:
         """A row of every arm of which anything is known."""
@@ -176,10 +180,11 @@ class OneSize:
 
 
 def train_words(attempt: Attempt, cell: Cell) -> List[str]:
-    """fairseq-train's of an arm; searched options have their first value."""
+    """fairseq-train's of an arm."""
     spec = attempt.spec
     words = [str(attempt.data()), *commands.model_options(spec, cell)]
-    words += [*commands.trunk_options(search.first(spec.search), SEED, UPDATES), *commands.QUIET]
+    values = search.of_short_runs(spec.search)
+    words += [*commands.trunk_options(values, SEED, UPDATES), *commands.QUIET]
     words += ["--user-dir", str(commands.user_dir(spec, cell.arm))]
     return [*words, "--save-dir", str(attempt.run)]
 

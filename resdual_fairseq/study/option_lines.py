@@ -8,6 +8,7 @@ SET_BY_THE_STUDY = {
         ("--seed", "--max-update", "--max-epoch", "--stop-time-hours"), "seeds, budgets"
     ),
     **dict.fromkeys(("--lr-scheduler", "--total-num-update", "--force-anneal"), "budgets"),
+    **dict.fromkeys(("--stop-min-lr",), "budgets"),
     **dict.fromkeys(("--encoder-layers", "--decoder-layers"), "depths"),
     **dict.fromkeys(("--encoder-embed-dim", "--decoder-embed-dim"), "widths"),
     **dict.fromkeys(("--decoder-input-dim", "--decoder-output-dim"), "widths"),

@@ -91,9 +91,9 @@ class Planner:
 
     def calibrate(self, arm: str, depth: str, width: int) -> None:
         cell = Cell(arm, depth, width, 1.0)
-        first = search.first(self.spec.search)
+        values = search.of_short_runs(self.spec.search)
         words = commands.model_options(self.spec, cell)
-        words += commands.trunk_options(first, 1, commands.CALIBRATION)
+        words += commands.trunk_options(values, 1, commands.CALIBRATION)
         task = Task(
             "calibrate", tuple(words), {**self.inputs_of(cell), **self.speed_inputs()}, self.data(),
             f"calibrate {arm} {self.size(depth, width)}", arm,

@@ -40,7 +40,7 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
         f"Memory: {max((one.memory for one in found), default=0) / GIB:.1f} GiB a worker. "
         f"Disk: {disk(spec, found, 1) / GIB:.2f} GiB with one worker. "
         "Costs are measured at the end; nothing else should run then."
-        + (SPEEDS if spec.budgets.unit in ("hours", "money") else ""),
+        + (SPEEDS if spec.budgets.is_timed else ""),
         highlight=False,
     )
     for one in found:
@@ -110,6 +110,6 @@ def seeds_table(spec: Spec, study: StudyFolder) -> Table:
     for name in ("sd over seeds", "as the only comparison", "as the first of all depths (Holm)"):
         table.add_column(name, justify="right")
     for sd, alone, first in power_table(spec, findings):
-        table.add_row(f"{sd:.2f}", str(alone), str(first))
+        table.add_row(f"{sd:.2g}", str(alone), str(first))
     table.caption = f"the spec has {len(spec.seeds)} seeds"
     return table

@@ -1,8 +1,9 @@
 """Reads a spec; what is wrong is named with its line, its key and the nearest valid one."""
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, get_args
+from typing import Any, ClassVar, Dict, Iterator, List, Optional, Tuple, Type, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,26 @@ from ..errors import ResDualError
 from .spec import Spec
 
 Place = Tuple[Any, ...]
+PLAIN = {
+    "tag:yaml.org,2002:bool": (re.compile(r"true|false|True|False"), "tfTF"),
+    "tag:yaml.org,2002:int": (re.compile(r"[-+]?(0|[1-9][0-9_]*)"), "-+0123456789"),
+    "tag:yaml.org,2002:float": (
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+        "-+.0123456789",
+    ),
+    "tag:yaml.org,2002:null": (re.compile(r"~|null|Null|"), ["~", "n", "N", ""]),
+}
+"""Words that are not text, by what they mean."""
+
+
+class SpecLoader(yaml.SafeLoader):
+    """YAML without its surprises: to YAML 1.1, 2:00:00 is a number to base 60, and on is true."""
+
+    yaml_implicit_resolvers: ClassVar[Dict[str, Any]] = {}
+
+
+for tag, (words, starts) in PLAIN.items():
+    SpecLoader.add_implicit_resolver(tag, re.compile(f"(?:{words.pattern})$"), list(starts))
 
 
 def read_spec(path: Path) -> Spec:
@@ -27,8 +48,8 @@ def read_spec(path: Path) -> Spec:
             f"the spec {path} cannot be read ({reason}); write one with `resdual-study new`"
         ) from error
     try:
-        values = yaml.safe_load(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.load(text, Loader=SpecLoader)
+        node = yaml.compose(text, Loader=SpecLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -56,7 +77,7 @@ def read_spec(path: Path) -> Spec:
 def located(path: Path, sentence: str) -> str:
     """A sentence that begins with a key, with the file and the line that the key stands in."""
     lines: Dict[Place, int] = {}
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=SpecLoader)
     list(collect_lines(node, (), lines))
     known = line_of(tuple(sentence.partition(":")[0].split(".")), lines)
     return f"{path}{known}: {sentence}" if known else sentence

@@ -35,7 +35,7 @@ def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
         raise ResDualError(
             f"there is no folder {folder}; name one that `resdual-study export` wrote"
         )
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(folder.glob("[0-9a-f]" * 12 + ".json"))
     if not paths:
         raise ResDualError(
             f"{folder} holds no records (NAME.json); `resdual-study export` writes them"

@@ -15,6 +15,8 @@ from .tasks import digest
 Values = Dict[str, Value]
 Loss = Callable[[Cell, Values], Optional[float]]
 Fits = Callable[[Values], bool]
+MILD_RATE = 1e-6
+"""A learning rate that changes next to nothing in some updates."""
 DIGITS = 4
 """Significant digits of drawn values, so that they can be read and typed."""
 
@@ -29,6 +31,15 @@ def first(search: Search) -> Values:
     values = {name: ones[0] for name, ones in search.values.items()}
     values.update({name: one.low for name, one in search.ranges.items()})
     return clean(values)
+
+
+def of_short_runs(search: Search) -> Values:
+    """Values for runs that measure lengths, speed and memory: no rate has a part in them.
+
+    The learning rate is one at which nothing diverges, whatever the search begins with.
+    """
+    values = first(search)
+    return {**values, "lr": MILD_RATE} if "lr" in values else values
 
 
 def best(

@@ -5,12 +5,12 @@ Every key stands here once, with its help; ``resdual-study new`` writes them out
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple
+from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
 from .option_lines import ALIKE_FOR_ALL, SIZE_OF_UPDATES
-from .spec_parts import Count, Depth, Options, Part, Positive, Seed, Share, Value
+from .spec_parts import Count, Depth, Options, Part, Positive, Real, Seed, Share, Value
 from .spec_search import Search
 
 Task = Literal["translation", "language_modeling"]
@@ -36,9 +36,12 @@ class Data(Part):
         None, description="the test set's source as plain text, for COMET and for examples"
     )
     vocabulary: Count = Field(8000, description="symbols of the joint BPE (with text)")
-    test_lines: Count = Field(1000, description="lines held out for the test (with text)")
-    valid_lines: Count = Field(1000, description="lines held out for validation (with text)")
-    fractions: List[Annotated[float, Field(gt=0, le=1)]] = Field(
+    test_lines: Count = Field(
+        1000,
+        description="lines held out for the test, about: whole blocks of neighbours (with text)",
+    )
+    valid_lines: Count = Field(1000, description="lines held out for validation, alike (with text)")
+    fractions: List[Annotated[Real, Field(gt=0, le=1)]] = Field(
         [1.0], description="shares of the training pairs, nested in one another, for the data curve"
     )
 
@@ -87,15 +90,20 @@ class Budgets(Part):
 
     unit: Unit = Field("updates", description="what is equal between arms at each point")
     values: List[Positive] = Field(min_length=1, description="the points; the largest decides")
-    cooldown: Annotated[float, Field(gt=0, lt=1)] = Field(
+    cooldown: Annotated[Real, Field(gt=0, lt=1)] = Field(
         0.2, description="share of a budget in which the learning rate falls to 0, in a branch"
     )
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether measured speeds decide how many updates an arm has."""
+        return self.unit in ("hours", "money")
 
 
 class Stage(Part):
     """When a stage ends the study before the next one."""
 
-    stop_below: Optional[float] = Field(
+    stop_below: Optional[Real] = Field(
         None,
         description="stop after this stage when the candidate's gain over the baseline, in the "
         "criteria's metric, is below this at every depth seen; default: never",
@@ -147,8 +155,11 @@ class Prices(Part):
     """What things cost, for the money in the report."""
 
     currency: str = "EUR"
-    hour: Annotated[float, Field(ge=0)] = Field(0.0, description="an hour of the machine")
-    kwh: Annotated[float, Field(ge=0)] = Field(0.0, description="a kWh, where energy was measured")
+    hour: Annotated[Real, Field(ge=0)] = Field(
+        0.0,
+        description="an hour of one worker: the machine's price divided by its workers",
+    )
+    kwh: Annotated[Real, Field(ge=0)] = Field(0.0, description="a kWh, where energy was measured")
     sentences: Count = Field(
         1_000_000, description="sentences that are served, for the money a year"
     )
@@ -162,7 +173,7 @@ class Criteria(Part):
     metric: Metric = Field("bleu", description="of the primary endpoint")
     depth: Depth = Field(description="of the primary endpoint")
     margin: Positive = Field(0.5, description="the least gain in the metric that is worth a change")
-    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="of the intervals")
+    level: Annotated[Real, Field(gt=0.5, lt=1)] = Field(0.95, description="of the intervals")
     training_cost: Optional[Share] = Field(
         None, description="training time at most this share above the baseline's, such as 0.05"
     )
@@ -205,7 +216,9 @@ class Spec(Part):
         True, description="measure time, memory and latency when all runs are done"
     )
     comet: Optional[Comet] = None
-    slurm: Dict[str, Value] = Field({}, description="keys of sbatch, such as partition, time: 120")
+    slurm: Dict[str, Union[bool, Value]] = Field(
+        {}, description="keys of sbatch, such as partition, time: 120"
+    )
 
     @model_validator(mode="before")
     @classmethod

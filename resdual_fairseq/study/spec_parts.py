@@ -25,7 +25,7 @@ def depth_of(value: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """A finite number, a whole one where it is given as such."""
+    """A finite number, a whole one where it is given as such; no truth value."""
     given = number(value) if isinstance(value, str) else value
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
         raise ValueError(f"'{value}' is no finite number")
@@ -34,10 +34,11 @@ def finite(value: Any) -> Any:
 
 Options = Annotated[List[str], BeforeValidator(words_of)]
 Depth = Annotated[str, BeforeValidator(depth_of)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Real = Annotated[float, BeforeValidator(finite)]
+Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
 Number = Annotated[Union[int, float], PlainValidator(finite)]
 Value = Union[int, float, str]
 

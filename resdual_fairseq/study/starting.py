@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import submitit
 
@@ -42,9 +43,25 @@ def start_here(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
     executor = submitit.LocalExecutor(folder=study.path / "workers")
     gpus = torch.cuda.device_count()
     executor.update_parameters(timeout_min=FOREVER, gpus_per_node=gpus)
-    return [
-        executor.submit(work_on, spec, worker % gpus if gpus else None) for worker in range(workers)
-    ]
+    with errors_in(study.path / "workers" / "controllers.log"):
+        return [
+            executor.submit(work_on, spec, worker % gpus if gpus else None)
+            for worker in range(workers)
+        ]
+
+
+@contextmanager
+def errors_in(log: Path) -> Iterator[None]:
+    """Give processes that start here a file for their errors: Ctrl-C meets submitit's, too."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    try:
+        with log.open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def start_on_slurm(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:

@@ -117,7 +117,7 @@ class Spent(NamedTuple):
 class Note:
     """What else a reader has to know, by the key of its text and with what stands in it."""
 
-    key: Literal["stopped", "not_all_known", "busy", "cost_failed"]
+    key: Literal["stopped", "not_all_known", "busy", "speed_busy", "cost_failed"]
     values: Dict[str, str] = field(default_factory=dict)
 
 

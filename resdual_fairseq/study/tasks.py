@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Literal, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 
 from ..errors import ResDualError
 from .attempts import run_folder
@@ -152,8 +152,16 @@ def write_json(path: Path, value: Any) -> None:
     try:
         unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def hash_of_lines(lines: List[str]) -> str:
+    """What a record says of translations, in place of them."""
+    return digest(lines)[:16]
 
 
 def checksums(paths: Iterator[Path]) -> str:

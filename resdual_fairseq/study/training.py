@@ -11,11 +11,12 @@ from ..checkpoints.loading import is_broken, without_weights
 from ..errors import ResDualError
 from . import commands, costs, outcomes
 from .attempt import Attempt
-from .one_size import FROM_OUTSIDE
+from .one_size import FROM_OUTSIDE, Sizes, other_load
 from .outcomes import Ending
 from .turns import Failed
 
 CHECKPOINT = "checkpoint_last.pt"
+EARLY = "fairseq-train ended by itself before update {target}; leave out the option that made it"
 
 
 def train_words(attempt: Attempt, folder: Path, *further: str) -> List[str]:
@@ -32,6 +33,7 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     known = attempt.study.records().get(attempt.task.name)
     if known is not None and known["outcome"] == "completed":
         return with_flops(attempt, known["found"])
+    load = other_load(Sizes().look_seconds) if attempt.spec.budgets.is_timed else None
     quick = ("--log-format", "simple", "--log-interval", "10", "--no-save", "--disable-validation")
     end = attempt.child("fairseq-train", train_words(attempt, attempt.run, *quick))
     ending = outcomes.ending(end, attempt.log, attempt.limits())
@@ -39,6 +41,8 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         return ending, {}
     found = outcomes.calibration(attempt.log.read_text(encoding="utf-8", errors="replace"))
     found["memory"] = end.peak
+    if load is not None:
+        found["other_load"] = load
     return with_flops(attempt, found) if attempt.spec.budgets.unit == "flops" else (ending, found)
 
 
@@ -78,7 +82,7 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     )  # fmt: skip
     before = attempt.inherited("seconds_in_all")
     found: Dict[str, Any] = {}
-    if not is_done(attempt, target):
+    if attempt.number == 1 or not is_at(attempt, target):
         end = attempt.child("fairseq-train", words, before)
         ending = outcomes.ending(end, attempt.log, attempt.limits())
         if ending.outcome == "crashed" and none_is_whole(attempt.run):
@@ -86,6 +90,8 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         if ending.outcome != "completed":
             return ending, {}
         found["memory"] = end.peak
+        if not is_at(attempt, target):
+            return Ending("crashed", EARLY.format(target=target)), found
     losses = outcomes.losses(attempt.log)
     found.update(
         valid_loss=losses.valid[-1][1] if losses.valid else None,
@@ -133,15 +139,15 @@ def begin_again(attempt: Attempt) -> Ending:
     return Ending("killed", "no checkpoint could be read, so they were removed")
 
 
-def is_done(attempt: Attempt, target: int) -> bool:
-    """Whether an earlier attempt came to the end, and was killed before it could say so.
+def is_at(attempt: Attempt, target: int) -> bool:
+    """Whether a training has come to its end; one that an earlier attempt took there was killed
+    before it could say so, and fairseq-train would take one update more.
 
-    fairseq-train would take one update more. A file that the kill cut is not read: fairseq writes
-    its last checkpoint under several names, and another of them takes its place.
+    A file that a kill cut is not read: fairseq writes its last checkpoint under several names, and
+    another of them takes its place.
     """
     own = attempt.run / CHECKPOINT
-    others = [path for path in attempt.run.glob("checkpoint*.pt") if path != own]
-    for path in [own, *others] if attempt.number > 1 else []:
+    for path in (own, *(path for path in attempt.run.glob("checkpoint*.pt") if path != own)):
         history = without_weights(path).get("optimizer_history") or [{"num_updates": 0}]
         if history[-1]["num_updates"] >= target:
             path.replace(own)

@@ -1,24 +1,27 @@
 """Runs console commands in forks of one process that has imported torch and fairseq.
 
 Most of the time of a small fairseq command is spent in its imports. This program makes them once;
-for every line of its standard input, a request, it forks a child which calls the command's entry
-point with the request's words, folder, environment and files, as the installed script would, and
-answers with the child's status. Neither the plugin nor a module of fairseq's command line is
-imported before the fork: what these do as they are imported happens in the child. Some of them set
-up logging before they import fairseq, which is otherwise set up by fairseq's own modules.
+for every connection to its socket it forks a child which calls the command's entry point with the
+words, folder, environment and standard files of helpers/command_client.py, as the installed script
+would, and answers with the child's status. Neither the plugin nor a module of fairseq's command
+line is imported before the fork: what these do as they are imported happens in the child. Some of
+them set up logging before they import fairseq, which is otherwise set up by fairseq's own modules.
 
-    {"words": [...], "cwd": "...", "environment": {...}, "input": "file", "output": "file"}
+    python command_server.py DESCRIPTOR     of a listening socket; until its standard input ends
 """
 
 import atexit
 import json
 import logging
 import os
+import select
+import signal
+import socket
 import sys
 import threading
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, List
 
 PRELOADED = ("fairseq.tasks", "fairseq.models", "fairseq.trainer", "fairseq.sequence_generator")
 
@@ -42,24 +45,22 @@ def load(name: str) -> Callable[[], Any]:
     raise SystemExit(f"{name} is not installed")
 
 
-def serve(request: Dict[str, Any]) -> int:
-    """The status of one command, run in a child."""
+def serve(connection: socket.socket) -> None:
+    """Run one command in a child, and answer with its status."""
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    words, folder, environment = json.loads(connection.makefile().readline())
     child = os.fork()
     if child == 0:
-        take_place(request)
-        os._exit(status_of(request["words"]))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def take_place(request: Dict[str, Any]) -> None:
-    """Make this process what the request asks for."""
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["cwd"])
-    given = os.open(request["input"], os.O_RDONLY)
-    printed = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for ours, standard in ((given, 0), (printed, 1), (printed, 2)):
-        os.dup2(ours, standard)
+        connection.close()
+        for given, standard in zip(files, (0, 1, 2)):
+            os.dup2(given, standard)
+            os.close(given)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        os._exit(status_of(words))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    connection.sendall(str(status).encode())
 
 
 def status_of(words: List[str]) -> int:
@@ -88,15 +89,22 @@ def exit_status(code: Any) -> int:
     return 1
 
 
-def main() -> None:
+def main(descriptor: int) -> None:
     sys.path[0] = str(Path(sys.executable).parent)  # as a script has it
+    listening = socket.socket(fileno=descriptor)
     for name in PRELOADED:
         import_module(name)
-    answers = os.fdopen(os.dup(1), "w")
-    requests = os.fdopen(os.dup(0), "r")
-    for line in requests:
-        print(serve(json.loads(line)), file=answers, flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Commands wait for others that they start themselves: each connection has a process.
+    while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listening.close()
+            serve(connection)
+            os._exit(0)
+        connection.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -4,12 +4,15 @@ import functools
 import json
 import os
 import random
-import select
+import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
+
+from .command_client import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "resdual_fairseq"
@@ -26,33 +29,39 @@ def environment(**extra: str) -> Dict[str, str]:
 
 
 class Server:
-    """A helpers/command_server.py of this process, for as long as this process lives."""
+    """A helpers/command_server.py, for as long as this process lives.
 
-    def __init__(self) -> None:
-        script = Path(__file__).with_name("command_server.py")
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(script)],
-            env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
-        )  # fmt: skip
+    Args:
+        python: the interpreter whose packages it takes, and whose commands it runs.
+    """
+
+    def __init__(self, python: Path = Path(sys.executable)) -> None:
         self.folder = tempfile.TemporaryDirectory()
+        self.socket = str(Path(self.folder.name, "socket"))
+        script = Path(__file__).with_name("command_server.py")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self.socket)
+            listening.listen()
+            number = listening.fileno()
+            self.process = subprocess.Popen(
+                [python, "-W", "ignore", script, str(number)],
+                env=environment(), stdin=subprocess.PIPE, pass_fds=(number,),
+            )  # fmt: skip
 
     def run(self, words: Sequence[str], cwd: Path, text: str, **extra: str) -> Tuple[int, str]:
         """The status of a command and what it printed (both streams)."""
         given, printed = Path(self.folder.name, "input"), Path(self.folder.name, "output")
         given.write_text(text, encoding="utf-8")
-        request = {
-            "words": words,
-            "cwd": str(cwd),
-            "environment": environment(**extra),
-            "input": str(given),
-            "output": str(printed),
-        }
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST)
-        assert ready, f"{words} is not done after {LONGEST} seconds"
-        status = int(self.process.stdout.readline())
+        with given.open() as source, printed.open("w") as sink:
+            files = (source.fileno(), sink.fileno(), sink.fileno())
+            status = ask(self.socket, words, str(cwd), environment(**extra), files, LONGEST)
         return status, printed.read_text(encoding="utf-8", errors="replace")
+
+    def script(self, command: str) -> str:
+        """The text of a script that has a command served, in place of the installed one."""
+        client = Path(__file__).with_name("command_client.py")
+        words = shlex.join([sys.executable, "-S", "-E", str(client), self.socket, command])
+        return f'#!/bin/sh\nexec {words} "$@"\n'
 
 
 server = functools.lru_cache(maxsize=1)(Server)

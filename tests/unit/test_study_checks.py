@@ -48,6 +48,8 @@ FAULTS: Any = [
     ({"decoding": {"options": "--post-process x"}}, "decoding.options: Unknown post_process"),
     ({**LANGUAGE_MODEL, "decoding": {"options": "--beam 5"}}, "has no option --beam here"),
     ({"slurm": {"partitoin": "gpu"}}, "slurm.partitoin: submitit has no such key; did you mean"),
+    ({"slurm": {"time": "2:00:00"}}, "slurm.time: 2:00:00: give minutes, such as 120"),
+    ({"decoding": {"options": "--beam 5 --nbest 2"}}, "the best translation of a sentence is"),
     ({"data": {**studies.SPEC["data"], "target_lang": "ja"}}, "data.target_lang: sacreBLEU cannot"),
     ({"data": WITH_SOURCE, "comet": {"command": "none"}}, "comet.command: there is no program "),
 ]

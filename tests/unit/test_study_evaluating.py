@@ -12,6 +12,7 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import evaluating
 from resdual_fairseq.study.commands import cut_options
+from resdual_fairseq.study.findings import are_those_scored
 from resdual_fairseq.study.statistics import corpus_bleu
 from resdual_fairseq.study.tasks import Task
 
@@ -71,6 +72,18 @@ def test_translations_are_put_in_the_order_of_the_text(tmp_path: Path) -> None:
     assert found["scores"]["bleu"] == sacrebleu.corpus_bleu(changed(references), [references]).score
     kept = (attempt.run / evaluating.HYPOTHESES).read_text().splitlines()
     assert kept == changed(references)
+
+
+def test_translations_that_were_not_scored_are_not_shown(tmp_path: Path) -> None:
+    references = [*sentences(3, 29), "one\rline"]
+    attempt = attempt_in(tmp_path)
+    (attempt.run / "generate-test.txt").write_text(generated(references, references), newline="")
+    found = evaluating.scores_of_translations(attempt)
+    path = attempt.run / evaluating.HYPOTHESES
+    assert are_those_scored(path, found)
+    assert not are_those_scored(path, {}) and not are_those_scored(tmp_path / "none", found)
+    path.write_text(path.read_text().replace("one", "two"))
+    assert not are_those_scored(path, found)
 
 
 def test_a_reference_of_another_length_is_refused(tmp_path: Path) -> None:

@@ -238,6 +238,41 @@ def test_a_range_of_warm_up_has_to_fit_before_anything_is_tuned(tmp_path: Path) 
         planned(path)
 
 
+def test_no_learning_rate_has_a_part_in_a_calibration(tmp_path: Path) -> None:
+    """Neither a huge one fails there for all others, nor does an edited grid change budgets."""
+    calibrations = []
+    for rates in ([1000.0, 0.01], [0.003, 0.01]):
+        search = {"values": {"lr": rates, "dropout": [0.1, 0.2]}}
+        tasks = planned(studies.write_spec(tmp_path, search=search))[2].tasks.values()
+        calibrations.append([task for task in tasks if task.kind == "calibrate"])
+    assert [task.name for task in calibrations[0]] == [task.name for task in calibrations[1]]
+    for task in calibrations[0]:
+        rate = task.arguments[task.arguments.index("--lr") + 1]
+        assert float(rate) < 1e-5 and "--dropout" in task.arguments
+
+
+@pytest.mark.parametrize(("unit", "load", "told"), [
+    ("hours", 0.8, True), ("money", 0.8, True), ("hours", 0.01, False), ("epochs", 0.8, False),
+])  # fmt: skip
+def test_speeds_beside_other_work_are_told_where_budgets_hang_on_them(
+    tmp_path: Path, unit: str, load: float, told: bool
+) -> None:
+    budgets = {"unit": unit, "values": [1]}
+    path = studies.write_spec(tmp_path, budgets=budgets, prices={"hour": 1.0})
+    spec, study, _ = planned(path, {"other_load": load})
+    notes = [note for note in collect(spec, study).notes if note.key == "speed_busy"]
+    assert notes == ([Note("speed_busy", {"cores": "0.8"})] if told else [])
+
+
+@pytest.mark.parametrize(("margin", "metric"), [(0.5, "bleu"), (0.02, "valid_loss")])
+def test_the_table_of_seeds_goes_by_the_margin(tmp_path: Path, margin: float, metric: str) -> None:
+    criteria = {**studies.SPEC["criteria"], "metric": metric, "margin": margin}
+    spec, study, _ = planned(studies.write_spec(tmp_path, criteria=criteria))
+    rows = estimates.power_table(spec, collect(spec, study))
+    assert [sd / margin for sd, _, _ in rows] == pytest.approx([0.2, 0.5, 1.0, 2.0])
+    assert [alone for _, alone, _ in rows] == [3, 6, 17, 64]
+
+
 def test_other_threads_are_measured_anew(tmp_path: Path) -> None:
     """And trained models are the same, on which speed has no influence."""
     names = []
@@ -546,7 +581,8 @@ def test_records_that_cannot_be_used_are_named_and_none_is_taken(tmp_path: Path)
     with pytest.raises(ResDualError, match="holds no records"):
         records.import_records(study, folder, False)
     records.export_records(study, folder)
-    damaged = sorted(folder.glob("*.json"))[-1]
+    (folder / "notes.json").write_text("no record")
+    damaged = sorted(folder.glob("[0-9a-f]*.json"))[-1]
     damaged.write_text(json.dumps({**json.loads(damaged.read_text()), "outcome": "diverged"}))
     fresh = StudyFolder(tmp_path / "fresh")
     with pytest.raises(ResDualError, match=str(damaged)):

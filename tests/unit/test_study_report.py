@@ -243,7 +243,7 @@ def test_translations_that_differ_most_are_shown(tmp_path: Path) -> None:
 
 def test_without_translations_a_line_says_so(failing: Tuple[Findings, Path]) -> None:
     html = (failing[1] / "report.html").read_text(encoding="utf-8")
-    assert "The translations are not on this machine" in html
+    assert "The translations that were scored are not on this machine" in html
 
 
 def test_costs_are_named_by_language_and_unknown_ones_by_themselves(

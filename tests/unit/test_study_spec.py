@@ -42,6 +42,11 @@ FAULTS = [
     ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
     ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),
     ("--max-tokens 1000", "--valid-subset test", "--valid-subset is set by the study itself"),
+    ("--optimizer adam", "--stop-min-lr 0.01", "--stop-min-lr is set by the study itself"),
+    ("  depth: 6", "  depth: 6\n  margin: yes", "line 21: criteria.margin: 'yes' is no finite"),
+    ("  depth: 6", "  depth: 6\n  margin: true", "criteria.margin: 'True' is no finite number"),
+    ("name: good", "name: good\nlimits: {hours: 1:30}", "limits.hours: '1:30' is no finite"),
+    ("seeds: [101, 102]", "seeds: [true, 102]", "seeds.0: input should be a valid integer"),
     ("--optimizer adam", "--optimizer adam --lr 1", "training: --lr is searched; leave it out"),
     (
         "unit: updates, values: [20, 40]}\nsearch:\n  values: {",
@@ -49,7 +54,7 @@ FAULTS = [
         "--update-freq changes what an update is",
     ),
     ("lr: [1e-3, 2e-3", "lr: [0.001, 1e-3", "values of lr: give one or more, each once"),
-    ("lr: [1e-3, 2e-3", "lr: [.inf, 2e-3", "are not all finite"),
+    ("lr: [1e-3, 2e-3", "lr: [.inf, 2e-3", "are not all learning rates above 0"),
     ("lr: [1e-3", "dropout: [0.1, 1.5], lr: [1e-3", "are not all from 0 to below 1"),
     (
         "values: {lr: [1e-3, 2e-3, 4e-3]}",
@@ -103,7 +108,7 @@ FAULTS = [
     ("seeds: [101, 102]", "seeds: []", "line 16: seeds"),
     ("unit: updates", "unit: steps", "line 13: budgets.unit: input should be 'updates', 'epochs'"),
     ("values: [20, 40]", "values: [20, -40]", "budgets.values.1: input should be greater than 0"),
-    ("values: [20, 40]", "values: [20, .inf]", "budgets.values.1: input should be a finite number"),
+    ("values: [20, 40]", "values: [20, .inf]", "budgets.values.1: '.inf' is no finite number"),
     (
         "--max-tokens 1000",
         "--max-tokens 1000 --seed 3",
@@ -161,6 +166,9 @@ def test_the_good_one_is_read(tmp_path: Path) -> None:
     assert spec.arms["pre"].options == ["--arch", "resdual_transformer", "--residual", "pre"]
     assert spec.data.data_bin == tmp_path / "data-bin"
     assert spec.folder == tmp_path / "study"
+    # To YAML 1.1 this language is false.
+    path.write_text(GOOD.replace("source_lang: src", "source_lang: no"))
+    assert read_spec(path).data.source_lang == "no"
 
 
 @pytest.mark.parametrize("fault", range(len(FAULTS)))

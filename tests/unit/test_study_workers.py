@@ -219,10 +219,27 @@ def test_a_run_whose_last_checkpoint_a_kill_cut_at_its_end_is_done(tmp_path: Pat
     own, other = attempt.run / "checkpoint_last.pt", attempt.run / "checkpoint_1_20.pt"
     torch.save({"model": {}, "optimizer_history": [{"num_updates": 19}]}, other)
     own.write_bytes(other.read_bytes()[:100])
-    assert not training.is_done(attempt, 20)
+    assert not training.is_at(attempt, 20)
     torch.save({"model": {}, "optimizer_history": [{"num_updates": 20}]}, other)
-    assert training.is_done(attempt, 20) and own.exists() and not other.exists()
-    assert training.is_done(attempt, 20)
+    assert training.is_at(attempt, 20) and own.exists() and not other.exists()
+    assert training.is_at(attempt, 20)
+
+
+def test_a_training_that_ends_before_its_last_update_is_not_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
+    study.begin(task)
+    attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
+    attempt.run.mkdir()
+    attempt.number = 1
+    state = {"model": {}, "optimizer_history": [{"num_updates": 16}]}
+    torch.save(state, attempt.run / "checkpoint_last.pt")
+    monkeypatch.setattr(attempt, "child", lambda *words: Exit(0, 1.0, 0))
+    ending, _ = training.train(attempt)
+    assert ending.outcome == "crashed" and "ended by itself before update 20" in ending.detail
 
 
 def test_a_worker_that_lost_its_lease_stops_and_keeps_nothing(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def unmeasured(analysis: Analysis, say: Texts) -> List[str]:
 
 
 def doubtful_costs(analysis: Analysis, say: Texts) -> List[str]:
-    """Costs that were measured beside other work, or not of every arm."""
-    notes = [one for one in analysis.findings.notes if one.key in ("busy", "cost_failed")]
+    """Costs or speeds that were measured beside other work, or not of every arm."""
+    keys = ("busy", "speed_busy", "cost_failed")
+    notes = [one for one in analysis.findings.notes if one.key in keys]
     return [say("note_" + one.key, **one.values) for one in notes]
