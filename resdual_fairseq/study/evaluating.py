@@ -7,7 +7,7 @@ import re
 import subprocess
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -18,7 +18,7 @@ from ..preparation.hypotheses import detokenized
 from . import outcomes
 from .attempt import Attempt
 from .outcomes import Ending
-from .tasks import hash_of_lines
+from .tasks import digest
 
 HYPOTHESES = "hypotheses.txt"
 
@@ -70,6 +70,19 @@ def scores_of_translations(attempt: Attempt) -> Dict[str, Any]:
         found["scores"]["comet"] = comet(attempt, references)
         found["signatures"]["comet"] = attempt.spec.comet.model
     return found
+
+
+def hash_of_lines(lines: List[str]) -> str:
+    """What a record says of translations, in place of them."""
+    return digest(lines)[:16]
+
+
+def are_those_scored(path: Path, judged: Mapping[str, Any]) -> bool:
+    """Whether a file holds the translations that a record tells the scores of."""
+    if "hypotheses" not in judged or not path.is_file():
+        return False
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
+    return hash_of_lines(lines) == judged["hypotheses"]
 
 
 def targets(printed: str) -> List[str]:

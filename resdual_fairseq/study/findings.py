@@ -13,7 +13,7 @@ from .planned import Plan, PlannedRun, Records, failed, outcome
 from .repeating import shell_commands
 from .spec import Spec
 from .table import Findings, Note, Run, Spent
-from .tasks import Record, StudyFolder, hash_of_lines
+from .tasks import Record, StudyFolder
 from .todo import make_plan, records_of
 
 
@@ -68,19 +68,11 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         scores=dict(judged.get("scores", {})),
         signatures=dict(judged.get("signatures", {})),
         sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
-        hypotheses=hypotheses if are_those_scored(hypotheses, judged) else None,
+        hypotheses=hypotheses if evaluating.are_those_scored(hypotheses, judged) else None,
         seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
         task=run.last,
         commands=tuple(shell_commands(spec, list(parts), plan, study)),
     )
-
-
-def are_those_scored(path: Path, judged: Mapping[str, Any]) -> bool:
-    """Whether a file holds the translations that a record tells the scores of."""
-    if "hypotheses" not in judged or not path.is_file():
-        return False
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
-    return hash_of_lines(lines) == judged["hypotheses"]
 
 
 def curve(trunk: List[Record]) -> Tuple[Tuple[int, float], ...]:

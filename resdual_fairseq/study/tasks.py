@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
+from typing import Any, Dict, Iterator, Literal, Optional, Tuple
 
 from ..errors import ResDualError
 from .attempts import run_folder
@@ -157,11 +157,6 @@ def write_json(path: Path, value: Any) -> None:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def hash_of_lines(lines: List[str]) -> str:
-    """What a record says of translations, in place of them."""
-    return digest(lines)[:16]
 
 
 def checksums(paths: Iterator[Path]) -> str:

@@ -12,7 +12,6 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import evaluating
 from resdual_fairseq.study.commands import cut_options
-from resdual_fairseq.study.findings import are_those_scored
 from resdual_fairseq.study.statistics import corpus_bleu
 from resdual_fairseq.study.tasks import Task
 
@@ -80,10 +79,12 @@ def test_translations_that_were_not_scored_are_not_shown(tmp_path: Path) -> None
     (attempt.run / "generate-test.txt").write_text(generated(references, references), newline="")
     found = evaluating.scores_of_translations(attempt)
     path = attempt.run / evaluating.HYPOTHESES
-    assert are_those_scored(path, found)
-    assert not are_those_scored(path, {}) and not are_those_scored(tmp_path / "none", found)
+    assert evaluating.are_those_scored(path, found)
+    assert not evaluating.are_those_scored(path, {}) and not evaluating.are_those_scored(
+        tmp_path / "none", found
+    )
     path.write_text(path.read_text().replace("one", "two"))
-    assert not are_those_scored(path, found)
+    assert not evaluating.are_those_scored(path, found)
 
 
 def test_a_reference_of_another_length_is_refused(tmp_path: Path) -> None:
