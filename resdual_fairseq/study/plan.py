@@ -227,7 +227,11 @@ class Planner:
 
     def warm_up(self, values: Dict[str, Value], cell: Cell) -> int:
         words = [*commands.model_options(self.spec, cell), *commands.options(values)]
-        given = [one for name, one in zip(words, words[1:]) if name == "--warmup-updates"]
+        given = [
+            word.partition("=")[2] or following
+            for word, following in zip(words, [*words[1:], ""])
+            if word.partition("=")[0] == "--warmup-updates"
+        ]
         return int(given[-1]) if given else 0
 
     def first_fall(self, cell: Cell) -> int:

@@ -432,8 +432,9 @@ def test_a_model_that_cannot_run_is_a_row_of_the_report(tmp_path: Path) -> None:
     assert failed and all(arm == "pre" for arm, _ in failed)
 
 
-def test_a_warm_up_has_to_fit_into_the_smallest_budget(tmp_path: Path) -> None:
-    training = studies.SPEC["training"].replace("--warmup-updates 4", "--warmup-updates 17")
+@pytest.mark.parametrize("spelt", ["--warmup-updates 17", "--warmup-updates=17"])
+def test_a_warm_up_has_to_fit_into_the_smallest_budget(tmp_path: Path, spelt: str) -> None:
+    training = studies.SPEC["training"].replace("--warmup-updates 4", spelt)
     with pytest.raises(ResDualError, match="a warm-up of 17 updates does not fit"):
         planned(studies.write_spec(tmp_path, training=training))
 

@@ -356,6 +356,13 @@ def test_no_text_is_left_over() -> None:
         assert key in names or key.startswith((*prefixes, "figure_")), key
 
 
+def test_a_study_that_its_stage_ended_says_how_it_would_go_on(tmp_path: Path) -> None:
+    findings = made_findings(seeds=(11, 12, 13), stages={"depth": {"stop_below": 0.3}})
+    told = words_of(page(replace(findings, stopped="depth"), tmp_path))
+    assert "ended at its own bound (stages.depth.stop_below, 0.3)" in told
+    assert "up to the seeds 12, 13" in told
+
+
 def test_sentences_on_failures_are_told_in_japanese() -> None:
     """As outcomes.py makes them; a log's own line is left as it is."""
     say = Texts("ja")

@@ -17,8 +17,23 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
         found.append(say("power_detects", margin=f"{analysis.spec.criteria.margin:g}"))
     if any(one.what == "seeds" for one in verdict.wanted):
         found.append(say("second_look"))
+    if analysis.findings.stopped:
+        found.append(stage_sentence(analysis, say))
     gain = next(one for one in verdict.criteria if one.name == "quality")
     return [*found, *tipping_margin(gain, analysis, say), *tipping_costs(analysis, say)]
+
+
+def stage_sentence(analysis: Analysis, say: Texts) -> str:
+    """What a study would go on with that its own stage ended."""
+    stopped, spec = analysis.findings.stopped, analysis.spec
+    stage = spec.stages.depth if stopped == "depth" else spec.stages.curves
+    seeds = spec.seeds[spec.stages.depth.seeds :]
+    return say(
+        "wanted_stage",
+        stage=stopped,
+        bound=f"{stage.stop_below:g}",
+        seeds=say.listed(seeds or spec.seeds),
+    )
 
 
 def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
