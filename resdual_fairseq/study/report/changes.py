@@ -30,7 +30,7 @@ def stage_sentence(analysis: Analysis, say: Texts) -> str:
     seeds = spec.seeds[spec.stages.depth.seeds :]
     return say(
         "wanted_stage",
-        stage=stopped,
+        name=f"stages.{stopped}.stop_below",
         bound=f"{stage.stop_below:g}",
         seeds=say.listed(seeds or spec.seeds),
     )
