@@ -8,7 +8,6 @@ SET_BY_THE_STUDY = {
         ("--seed", "--max-update", "--max-epoch", "--stop-time-hours"), "seeds, budgets"
     ),
     **dict.fromkeys(("--lr-scheduler", "--total-num-update", "--force-anneal"), "budgets"),
-    **dict.fromkeys(("--stop-min-lr",), "budgets"),
     **dict.fromkeys(("--encoder-layers", "--decoder-layers"), "depths"),
     **dict.fromkeys(("--encoder-embed-dim", "--decoder-embed-dim"), "widths"),
     **dict.fromkeys(("--decoder-input-dim", "--decoder-output-dim"), "widths"),
@@ -17,7 +16,9 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(("--task", "--source-lang", "--target-lang", "-s", "-t"), "task, data"),
     **dict.fromkeys(("--save-dir", "--restore-file", "--log-format", "--log-interval"), "folder"),
     **dict.fromkeys(("--save-interval-updates", "--keep-interval-updates"), "save_interval"),
-    **dict.fromkeys(("--finetune-from-model", "--log-file", "--patience"), "budgets"),
+    **dict.fromkeys(
+        ("--finetune-from-model", "--log-file", "--patience", "--stop-min-lr"), "budgets"
+    ),
     **dict.fromkeys(("--path", "--results-path", "--gen-subset", "--user-dir"), "arms"),
     **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
     **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),

@@ -188,15 +188,20 @@ def test_flops_are_counted_where_a_calibration_has_none(
         assert after[name] == (outcome, {**found, **more})
 
 
-def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = studies.write_spec(tmp_path, **ONE_DEPTH)
-    spec, study = studies.study_of(path)
+def attempt_at_training(folder: Path) -> Attempt:
+    """Of a task of 20 updates, in an empty run folder."""
+    spec, study = studies.study_of(studies.write_spec(folder, **ONE_DEPTH))
     task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
     study.begin(task)
     attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
     attempt.run.mkdir()
+    return attempt
+
+
+def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = attempt_at_training(tmp_path)
     monkeypatch.setattr(attempt, "child", lambda *words: Exit(1, 1.0, 0))
     for name in ("checkpoint_last.pt", "checkpoint_1_15.pt"):
         (attempt.run / name).write_bytes(b"PK cut")
@@ -209,12 +214,7 @@ def test_checkpoints_that_cannot_be_read_are_no_failure_of_the_run(
 
 def test_a_run_whose_last_checkpoint_a_kill_cut_at_its_end_is_done(tmp_path: Path) -> None:
     """fairseq wrote another of the same update before it."""
-    path = studies.write_spec(tmp_path, **ONE_DEPTH)
-    spec, study = studies.study_of(path)
-    task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
-    study.begin(task)
-    attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
-    attempt.run.mkdir()
+    attempt = attempt_at_training(tmp_path)
     attempt.number = 2
     own, other = attempt.run / "checkpoint_last.pt", attempt.run / "checkpoint_1_20.pt"
     torch.save({"model": {}, "optimizer_history": [{"num_updates": 19}]}, other)
@@ -228,12 +228,7 @@ def test_a_run_whose_last_checkpoint_a_kill_cut_at_its_end_is_done(tmp_path: Pat
 def test_a_training_that_ends_before_its_last_update_is_not_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = studies.write_spec(tmp_path, **ONE_DEPTH)
-    spec, study = studies.study_of(path)
-    task = Task("train", inputs={"updates": 20, "untrained": 10.0}, arm="pre")
-    study.begin(task)
-    attempt = Attempt(task, spec, study, study.folder(task.name) / "run", lambda: False)
-    attempt.run.mkdir()
+    attempt = attempt_at_training(tmp_path)
     attempt.number = 1
     state = {"model": {}, "optimizer_history": [{"num_updates": 16}]}
     torch.save(state, attempt.run / "checkpoint_last.pt")
