@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -24,7 +25,7 @@ def remember(spec: Spec, study: StudyFolder) -> List[str]:
         ResDualError: the folder holds something else than a study.
     """
     path = study.path / NAME
-    values = spec.model_dump(mode="json", exclude={"folder"})
+    values = portable(spec.model_dump(exclude={"folder"}), study.path)
     told: List[str] = []
     if path.exists():
         before = read(path)
@@ -39,6 +40,15 @@ def remember(spec: Spec, study: StudyFolder) -> List[str]:
     with replacing(path) as unfinished:
         unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
     return told
+
+
+def portable(value: Any, folder: Path) -> Any:
+    """The value with every path as it is seen from the folder, so that both may move together."""
+    if isinstance(value, dict):
+        return {key: portable(inner, folder) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(inner, folder) for inner in value]
+    return os.path.relpath(value, folder) if isinstance(value, Path) else value
 
 
 def read(path: Path) -> Optional[Dict[str, Any]]:

@@ -291,3 +291,13 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResDualError, match="holds other things than a study"):
         lock.remember(*studies.study_of(path))
     assert yaml.safe_load((tmp_path / "study" / lock.NAME).read_text())["seeds"] == [101, 102, 103]
+
+
+def test_a_study_that_moved_with_its_data_has_not_changed(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    path = studies.write_spec(old, folder="study")
+    assert lock.remember(*studies.study_of(path)) == []
+    old.rename(new)
+    path = studies.write_spec(new, folder="study")
+    assert lock.remember(*studies.study_of(path)) == []
