@@ -17,9 +17,11 @@ from sacrebleu.metrics import BLEU
 
 from ..compat import slurm_keys
 from ..errors import ResDualError
-from . import commands, data, search
-from .spec import Spec
-from .table import Cell
+from .analysis.table import Cell
+from .engine import commands
+from .spec import search_space
+from .spec.keys import Spec
+from .work import data
 
 UNKNOWN = re.compile(r"unrecognized arguments: (\S+)")
 CHOICE = re.compile(r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)")
@@ -50,13 +52,13 @@ def check_training(spec: Spec) -> None:
     An arm with a ``user_dir`` of its own has options that only its own processes know; its
     calibration tells what is wrong with them.
     """
-    first = search.first(spec.search)
+    first = search_space.first(spec.search)
     trials = [{**first, name: one} for name, ones in spec.search.values.items() for one in ones]
     for name in (name for name, arm in spec.arms.items() if arm.user_dir is None):
         shared = commands.model_options(spec, Cell(name, spec.depths[0], spec.widths[0].width, 1.0))
         if not {"--arch", "-a"} & {word.partition("=")[0] for word in shared}:
             raise ResDualError(f"arms.{name}: give its model, such as --arch transformer")
-        for values in map(search.clean, trials or [first]):
+        for values in map(search_space.clean, trials or [first]):
             for own in (
                 commands.trunk_options(values, 1, 1),
                 commands.branch_options(values, 1, 0, 1),

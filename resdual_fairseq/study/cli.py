@@ -14,11 +14,11 @@ from typing import Any, Optional, Sequence, Tuple
 
 from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
+from .engine.tasks import StudyFolder
 from .new import write_spec
-from .reading import located, read_spec
-from .spec import Spec
-from .tasks import StudyFolder
-from .todo import make_plan, records_of
+from .planning.todo import make_plan, records_of
+from .spec.keys import Spec
+from .spec.reading import located, read_spec
 from .worker import Worker
 
 PROGRAM = "resdual-study"
@@ -154,14 +154,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .planning import show_plan
+    from .planning.printing import show_plan
 
     Worker(spec, study, say, kinds={"prepare", "calibrate"}).work()
     show_plan(spec, study)
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .costs import forget_disturbed
+    from .measuring.costs import forget_disturbed
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:
@@ -204,7 +204,7 @@ def status(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def report(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .findings import collect
+    from .planning.findings import collect
     from .report import write_report
 
     out = options.out or study.path / "report"
@@ -213,7 +213,7 @@ def report(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .findings import collect
+    from .planning.findings import collect
 
     if options.records:
         say(f"wrote {records.export_records(study, options.records)} records to {options.records}")

@@ -10,8 +10,8 @@ import yaml
 
 from ..errors import ResDualError
 from ..files import replacing
-from .spec import Spec
-from .tasks import StudyFolder
+from .engine.tasks import StudyFolder
+from .spec.keys import Spec
 
 NAME = "spec.lock.yaml"
 OWN = {"tasks", "report", "workers"}

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from ..errors import ResDualError
 from ..files import replacing
-from .data import subwords_of
-from .spec import Data, Spec
-from .spec_parts import Part
+from .spec.keys import Data, Spec
+from .spec.parts import Part
+from .work.data import subwords_of
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
 WIDTH = 92

@@ -9,7 +9,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import ResDualError
-from .table import Findings, Run
+from .analysis.table import Findings, Run
 
 
 def export_to_optuna(findings: Findings, storage: str) -> int:

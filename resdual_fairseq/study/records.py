@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import ResDualError
-from .planned import failed
-from .tasks import Record, StudyFolder, read_record, write_json
+from .engine.tasks import Record, StudyFolder, read_record, write_json
+from .planning.planned import failed
 
 
 def export_records(study: StudyFolder, folder: Path) -> int:

@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import submitit
 
 from ..errors import ResDualError
-from .spec import Spec
-from .tasks import StudyFolder
+from .engine.tasks import StudyFolder
+from .spec.keys import Spec
 from .worker import Worker
 
 FOREVER = 60 * 24 * 365

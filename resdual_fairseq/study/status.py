@@ -12,13 +12,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from . import outcomes
-from .attempts import attempts
-from .commands import depth_name, values_name
-from .planned import Plan, Records, outcome
-from .spec import Spec
-from .tasks import StudyFolder, Task
-from .todo import make_plan, records_of, wanted
+from .engine import outcomes
+from .engine.attempts import attempts
+from .engine.tasks import StudyFolder, Task
+from .planning.planned import Plan, Records, outcome
+from .planning.todo import make_plan, records_of, wanted
+from .spec.keys import Spec
+from .spec.parts import depth_name, values_name
 from .worker import LEASE
 
 EVERY = 5.0

@@ -15,17 +15,18 @@ from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from ..errors import ResDualError
-from . import costs, data, evaluating, training
-from .attempt import Attempt, LostLease
-from .attempts import attempts, next_run_folder, note_attempt, note_end_of_killed
-from .leases import Leases
-from .outcomes import Ending
-from .planned import Plan
-from .provenance import now, record_of
-from .remedies import full_disk, remedy
-from .spec import Spec
-from .tasks import FINISHED, StudyFolder, Task
-from .todo import is_ready, make_plan, records_of, wanted
+from .engine.attempt import Attempt, LostLease
+from .engine.attempts import attempts, next_run_folder, note_attempt, note_end_of_killed
+from .engine.leases import Leases
+from .engine.outcomes import Ending
+from .engine.provenance import now, record_of
+from .engine.remedies import full_disk, remedy
+from .engine.tasks import FINISHED, StudyFolder, Task
+from .measuring import costs
+from .planning.planned import Plan
+from .planning.todo import is_ready, make_plan, records_of, wanted
+from .spec.keys import Spec
+from .work import data, evaluating, training
 
 LEASE = 60.0
 """Seconds after which a worker on another host that gave no sign is taken for dead."""

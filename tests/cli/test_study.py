@@ -19,10 +19,11 @@ import yaml
 from helpers.commands import run
 from helpers.studies import SPEC, record, study_of
 
-from resdual_fairseq.study import cli, repeating, starting, todo
-from resdual_fairseq.study.findings import collect
-from resdual_fairseq.study.spec import Spec
-from resdual_fairseq.study.tasks import StudyFolder
+from resdual_fairseq.study import cli, starting
+from resdual_fairseq.study.engine.tasks import StudyFolder
+from resdual_fairseq.study.planning import repeating, todo
+from resdual_fairseq.study.planning.findings import collect
+from resdual_fairseq.study.spec.keys import Spec
 from resdual_fairseq.study.worker import Worker
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import yaml
 from helpers import studies
 from helpers.commands import environment, run
 
-from resdual_fairseq.study import todo
+from resdual_fairseq.study.planning import todo
 
 pytestmark = pytest.mark.slow
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "squeue")

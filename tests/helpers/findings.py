@@ -5,9 +5,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from resdual_fairseq.study.spec import LOWER_IS_BETTER, Spec
-from resdual_fairseq.study.statistics import corpus_bleu
-from resdual_fairseq.study.table import Cell, Cost, Findings, Interval, Outcome, Run, Spent
+from resdual_fairseq.study.analysis.statistics import corpus_bleu
+from resdual_fairseq.study.analysis.table import Cell, Cost, Findings, Interval, Outcome, Run, Spent
+from resdual_fairseq.study.spec.keys import LOWER_IS_BETTER, Spec
 
 CANDIDATE, BASELINE = "residual", "pre"
 PRECISIONS = np.array([0.65, 0.40, 0.27, 0.18])

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Dict, List
 from xml.etree import ElementTree
 
+from resdual_fairseq.study.analysis.table import Findings, Interval
 from resdual_fairseq.study.report import write_report
-from resdual_fairseq.study.table import Findings, Interval
 
 RATIOS = {
     "step_seconds": Interval(1.02, 1.01, 1.03),

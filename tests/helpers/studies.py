@@ -10,12 +10,12 @@ from unittest import mock
 import yaml
 
 from resdual_fairseq.study import worker
-from resdual_fairseq.study.attempt import Attempt
-from resdual_fairseq.study.outcomes import Ending
-from resdual_fairseq.study.provenance import record_of
-from resdual_fairseq.study.reading import read_spec
-from resdual_fairseq.study.spec import Spec
-from resdual_fairseq.study.tasks import StudyFolder, Task
+from resdual_fairseq.study.engine.attempt import Attempt
+from resdual_fairseq.study.engine.outcomes import Ending
+from resdual_fairseq.study.engine.provenance import record_of
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task
+from resdual_fairseq.study.spec.keys import Spec
+from resdual_fairseq.study.spec.reading import read_spec
 from resdual_fairseq.study.worker import Worker
 
 Found = Tuple[Ending, Dict[str, Any]]

@@ -23,6 +23,17 @@ FLOORS = (
     {"study"},
 )
 """Rooms from the ground up: each imports from those below it, or from itself."""
+STUDY_FLOORS = (
+    {"spec"},
+    {"analysis"},
+    {"engine"},
+    {"measuring", "lock"},
+    {"work"},
+    {"planning", "checks", "new"},
+    {"report", "worker", "records", "optuna_export"},
+    {"starting", "status"},
+    {"cli"},
+)
 ALONE = {
     "residual": set(),
     "schemes": {"residual"},
@@ -54,27 +65,35 @@ def test_import_brings_nothing_beyond_fairseq() -> None:
     assert [name for name in new if name.split(".")[0] != "resdual_fairseq"] == []
 
 
-def arrows() -> Iterator[Tuple[str, str]]:
-    """Every import within the package, from room to room."""
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
+def arrows(package: Path) -> Set[Tuple[str, str]]:
+    """Every import within the package, from one of its rooms to another."""
+    return {(one, other) for one, other in imports(package) if one not in (other, "__init__")}
+
+
+def imports(package: Path) -> Iterator[Tuple[str, str]]:
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
+            if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(parts):
                 inside = [*parts[: len(parts) - node.level], *(node.module or "").split(".")]
                 named = [name for name in inside if name]
                 for name in [named[0]] if named else [alias.name for alias in node.names]:
-                    yield (parts[0] if len(parts) > 1 else path.stem), name
+                    yield parts[0], name
 
 
 def test_imports_lead_one_way() -> None:
-    floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-    found: Set[Tuple[str, str]] = {
-        (one, other)
-        for one, other in arrows()
-        if one not in (other, "__init__") and other != "__version__"
-    }
-    assert {room for pair in found for room in pair} <= set(floors)
-    upwards = {(a, b) for a, b in found if floors[a] <= floors[b]} - BESIDE
-    assert upwards == set()
+    found = {(one, other) for one, other in arrows(PACKAGE) if other != "__version__"}
+    assert upwards(found, FLOORS) - BESIDE == set()
     for room, allowed in ALONE.items():
         assert {other for one, other in found if one == room} <= allowed
+
+
+def test_imports_of_the_study_lead_one_way() -> None:
+    assert upwards(arrows(PACKAGE / "study"), STUDY_FLOORS) == set()
+
+
+def upwards(found: Set[Tuple[str, str]], floors: Tuple[Set[str], ...]) -> Set[Tuple[str, str]]:
+    """Those of the imports that do not lead to a lower floor."""
+    floor_of = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
+    assert {room for pair in found for room in pair} <= set(floor_of)
+    return {(one, other) for one, other in found if floor_of[one] <= floor_of[other]}

@@ -7,8 +7,9 @@ import pytest
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import checks, data
-from resdual_fairseq.study.spec import Spec
+from resdual_fairseq.study import checks
+from resdual_fairseq.study.spec.keys import Spec
+from resdual_fairseq.study.work import data
 
 TRAINING = str(studies.SPEC["training"])
 ARMS = studies.SPEC["arms"]

@@ -13,16 +13,16 @@ from helpers.commands import preprocess, write_reversals
 from helpers.models import PAD, TINY, build, sample, task
 from scipy import stats
 
-from resdual_fairseq.study.attempt import Attempt, LostLease
-from resdual_fairseq.study.costs import NAMES, costs_of, flops_of, measure
-from resdual_fairseq.study.figures import Figures, quantile_interval
-from resdual_fairseq.study.flops import flops_per_update
-from resdual_fairseq.study.one_size import Sizes, train_words
-from resdual_fairseq.study.outcomes import Ending
-from resdual_fairseq.study.spec import Spec
-from resdual_fairseq.study.table import Cell, Interval
-from resdual_fairseq.study.tasks import StudyFolder, Task
-from resdual_fairseq.study.turns import Answer, ArmProcess, Contestant, Failed, in_turns
+from resdual_fairseq.study.analysis.table import Cell, Interval
+from resdual_fairseq.study.engine.attempt import Attempt, LostLease
+from resdual_fairseq.study.engine.outcomes import Ending
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task
+from resdual_fairseq.study.measuring.costs import NAMES, costs_of, flops_of, measure
+from resdual_fairseq.study.measuring.figures import Figures, quantile_interval
+from resdual_fairseq.study.measuring.flops import flops_per_update
+from resdual_fairseq.study.measuring.one_size import Sizes, train_words
+from resdual_fairseq.study.measuring.turns import Answer, ArmProcess, Contestant, Failed, in_turns
+from resdual_fairseq.study.spec.keys import Spec
 
 QUICK = Sizes(
     memory_processes=1, memory_updates=1, training_rounds=6, updates=1, rounds=6, sentences=60,
@@ -238,4 +238,6 @@ def test_a_lost_task_ends_its_processes(data_bin: Path, tmp_path: Path) -> None:
         measure(attempt, QUICK)
     assert (tmp_path / "host 1+1x32 memory 1.log").exists()
     children = psutil.Process().children(recursive=True)
-    assert not any("resdual_fairseq.study.measuring" in child.cmdline() for child in children)
+    assert not any(
+        "resdual_fairseq.study.measuring.program" in child.cmdline() for child in children
+    )

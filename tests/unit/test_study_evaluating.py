@@ -10,10 +10,10 @@ import sacrebleu
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import evaluating
-from resdual_fairseq.study.commands import cut_options
-from resdual_fairseq.study.statistics import corpus_bleu
-from resdual_fairseq.study.tasks import Task
+from resdual_fairseq.study.analysis.statistics import corpus_bleu
+from resdual_fairseq.study.engine.commands import cut_options
+from resdual_fairseq.study.engine.tasks import Task
+from resdual_fairseq.study.work import evaluating
 
 WORDS = ["a", "man", "rides", "the", "red", "bike", "past", "two", "old", "dogs"]
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from resdual_fairseq.study.reading import read_spec
-from resdual_fairseq.study.tasks import read_record
+from resdual_fairseq.study.engine.tasks import read_record
+from resdual_fairseq.study.spec.reading import read_spec
 
 STUDIES = Path(__file__).resolve().parents[2] / "examples" / "study"
 

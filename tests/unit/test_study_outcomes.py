@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from resdual_fairseq.study import outcomes, processes
-from resdual_fairseq.study.processes import Exit, run_child
+from resdual_fairseq.study.engine import outcomes, processes
+from resdual_fairseq.study.engine.processes import Exit, run_child
 
 TRAIN = '2026-01-01 00:00:00 | INFO | train_inner | {{"nll_loss": "{}", "num_updates": "{}"}}\n'
 VALID = (
@@ -195,7 +195,7 @@ def test_children_die_with_their_worker(tmp_path: Path) -> None:
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from resdual_fairseq.study.processes import run_child
+from resdual_fairseq.study.engine.processes import run_child
 command = [sys.executable, "-c", "import time; time.sleep(62)"]
 run_child(command, Path({str(tmp_path / "log")!r}), dict(os.environ))
 """

@@ -12,23 +12,19 @@ from helpers import studies
 from helpers.commands import preprocess, write_reversals
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import (
-    costs,
-    data,
-    estimates,
-    planning,
-    records,
-    repeating,
-    search,
-)
-from resdual_fairseq.study.findings import collect
-from resdual_fairseq.study.planned import Plan
-from resdual_fairseq.study.spec import Spec
-from resdual_fairseq.study.spec_search import Range, Search
-from resdual_fairseq.study.table import Cell, Note, Spent
-from resdual_fairseq.study.tasks import StudyFolder, Task
-from resdual_fairseq.study.todo import make_plan
-from resdual_fairseq.study.verdict import judge
+from resdual_fairseq.study import records
+from resdual_fairseq.study.analysis.table import Cell, Note, Spent
+from resdual_fairseq.study.analysis.verdict import judge
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task
+from resdual_fairseq.study.measuring import costs
+from resdual_fairseq.study.planning import estimates, printing, repeating, search
+from resdual_fairseq.study.planning.findings import collect
+from resdual_fairseq.study.planning.planned import Plan
+from resdual_fairseq.study.planning.todo import make_plan
+from resdual_fairseq.study.spec import search_space
+from resdual_fairseq.study.spec.keys import Spec
+from resdual_fairseq.study.spec.search_space import Range, Search
+from resdual_fairseq.study.work import data
 
 CELLS = [Cell(arm, "6", 32, 1.0) for arm in ("pre", "resdual")]
 
@@ -154,7 +150,7 @@ def with_records(path: Path) -> Tuple[Spec, Dict[str, Any]]:
 def test_an_edge_extends_the_grid_for_every_arm() -> None:
     asked = []
 
-    def loss(cell: Cell, values: search.Values) -> float:
+    def loss(cell: Cell, values: search_space.Values) -> float:
         asked.append((cell.arm, values["lr"]))
         best = 0.0005 if cell.arm == "pre" else 0.002
         return abs(math.log(float(values["lr"]) / best))
@@ -179,13 +175,13 @@ def test_an_arm_that_never_trains_makes_no_grid_grow(rates: List[Any]) -> None:
 
 
 def test_a_grid_does_not_grow_for_ever_nor_before_it_is_done() -> None:
-    def falling(cell: Cell, values: search.Values) -> float:
+    def falling(cell: Cell, values: search_space.Values) -> float:
         return -float(values["lr"])
 
     found = search.best(Search(values={"lr": [1, 2, 4]}, extend=1), CELLS, falling)
     assert found["pre"] == {"lr": 8}
 
-    def unknown(cell: Cell, values: search.Values) -> Optional[float]:
+    def unknown(cell: Cell, values: search_space.Values) -> Optional[float]:
         return None if values["lr"] == 2 and cell.arm == "pre" else -float(values["lr"])
 
     assert search.best(Search(values={"lr": [1, 2, 4]}), CELLS, unknown) == {}
@@ -206,12 +202,12 @@ def test_a_grid_does_not_grow_for_ever_nor_before_it_is_done() -> None:
 def test_a_grid_grows_to_values_that_can_be_trained_with(
     name: str, numbers: List[Any], best: Any, grown: List[Any]
 ) -> None:
-    def fits(values: search.Values) -> bool:
+    def fits(values: search_space.Values) -> bool:
         return float(values.get("warmup-updates", 0)) <= 16
 
     asked = []
 
-    def loss(cell: Cell, values: search.Values) -> float:
+    def loss(cell: Cell, values: search_space.Values) -> float:
         asked.append(values[name])
         return abs(float(values[name]) - best)
 
@@ -303,16 +299,16 @@ def test_costs_with_intervals_of_another_level_are_measured_anew(tmp_path: Path)
 def test_whole_numbers_are_drawn_for_options_of_whole_numbers(method: str) -> None:
     ranges = {"warmup-updates": Range(low=2, high=8), "lr": Range(low=0.001, high=1)}
     settings = Search(method=method, ranges=ranges, trials=4)  # type: ignore[arg-type]
-    asked: List[search.Values] = []
+    asked: List[search_space.Values] = []
 
-    def loss(cell: Cell, values: search.Values) -> float:
+    def loss(cell: Cell, values: search_space.Values) -> float:
         asked.append(values)
         return float(values["lr"])
 
     search.best(settings, CELLS, loss)
     drawn = [values["warmup-updates"] for values in asked]
     assert all(isinstance(one, int) and 2 <= one <= 8 for one in drawn) and len(set(drawn)) > 1
-    assert isinstance(search.first(settings)["warmup-updates"], int)
+    assert isinstance(search_space.first(settings)["warmup-updates"], int)
     assert not any(isinstance(values["lr"], int) for values in asked)
 
 
@@ -325,9 +321,9 @@ def test_drawn_points_are_alike_in_every_process_and_for_every_arm(method: str) 
     )  # fmt: skip
     runs = []
     for _ in range(2):
-        asked: List[Tuple[str, search.Values]] = []
+        asked: List[Tuple[str, search_space.Values]] = []
 
-        def loss(cell: Cell, values: search.Values) -> float:
+        def loss(cell: Cell, values: search_space.Values) -> float:
             asked.append((cell.arm, values))  # noqa: B023
             return float(values["lr"])
 
@@ -543,7 +539,7 @@ def test_a_plan_speaks_of_money_in_its_currency(tmp_path: Path) -> None:
     budgets = {"unit": "money", "values": [0.01]}
     prices = {"hour": 0.1, "currency": "JPY"}
     spec, study, _ = planned(studies.write_spec(tmp_path, budgets=budgets, prices=prices))
-    table = planning.runs_table(spec, study)
+    table = printing.runs_table(spec, study)
     assert "0.01 JPY) follow" in str(table.caption)
     assert "JPY" in [column.header for column in table.columns]
 

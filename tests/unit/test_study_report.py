@@ -16,16 +16,16 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import outcomes, processes
+from resdual_fairseq.study.analysis.table import Cell, Findings, Interval, Note
+from resdual_fairseq.study.analysis.verdict import judge
+from resdual_fairseq.study.engine import outcomes, processes
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, plain
 from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
 from resdual_fairseq.study.report.tuned import on_edge
-from resdual_fairseq.study.spec import Arm
-from resdual_fairseq.study.table import Cell, Findings, Interval, Note
-from resdual_fairseq.study.verdict import judge
+from resdual_fairseq.study.spec.keys import Arm
 
 LOSSES = {CANDIDATE: [2.3, 2.1, 2.0, None], BASELINE: [2.2, 2.0, 1.9, 1.8]}
 VERDICTS: Dict[str, Tuple[Dict[str, Any], str, str]] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 from helpers.findings import made_findings
 from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
-from resdual_fairseq.study.costs import NAMES
+from resdual_fairseq.study.analysis.table import Note
+from resdual_fairseq.study.measuring.costs import NAMES
 from resdual_fairseq.study.report.texts import LANGUAGES, entries
-from resdual_fairseq.study.table import Note
 
 
 def test_costs_that_are_not_measured_are_no_gap(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import lock
 from resdual_fairseq.study.new import batches_for, write_spec
-from resdual_fairseq.study.option_lines import SET_BY_THE_STUDY
-from resdual_fairseq.study.reading import located, read_spec
+from resdual_fairseq.study.spec.option_lines import SET_BY_THE_STUDY
+from resdual_fairseq.study.spec.reading import located, read_spec
 
 GOOD = """\
 name: good

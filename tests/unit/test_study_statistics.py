@@ -11,7 +11,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 from scipy import stats
 
-from resdual_fairseq.study.comparisons import (
+from resdual_fairseq.study.analysis.comparisons import (
     compare,
     comparisons,
     learning_rate_sensitivity,
@@ -19,7 +19,7 @@ from resdual_fairseq.study.comparisons import (
     primary_place,
     tuning_curve,
 )
-from resdual_fairseq.study.statistics import (
+from resdual_fairseq.study.analysis.statistics import (
     approximate_randomization,
     corpus_bleu,
     crossed_bootstrap,
@@ -30,7 +30,7 @@ from resdual_fairseq.study.statistics import (
     t_interval,
     t_test,
 )
-from resdual_fairseq.study.table import Cell
+from resdual_fairseq.study.analysis.table import Cell
 
 WORDS = ["the", "a", "dog", "cat", "sees", "hears", "home", "old", "small", "near", "never"]
 CELLS = [Cell(arm, "6+6", 64, 1.0) for arm in (CANDIDATE, BASELINE)]

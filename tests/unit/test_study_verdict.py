@@ -7,9 +7,9 @@ import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
 from scipy import stats
 
-from resdual_fairseq.study.statistics import seeds_needed
-from resdual_fairseq.study.table import Interval, Note
-from resdual_fairseq.study.verdict import Verdict, Wanted, judge
+from resdual_fairseq.study.analysis.statistics import seeds_needed
+from resdual_fairseq.study.analysis.table import Interval, Note
+from resdual_fairseq.study.analysis.verdict import Verdict, Wanted, judge
 
 LIMITS = {"training_cost": 0.05, "latency": 0.02, "memory": 0.1}
 CHEAP = {

@@ -15,18 +15,21 @@ from filelock import SoftFileLease
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import cli, costs, records, todo, training
-from resdual_fairseq.study.attempt import Attempt
-from resdual_fairseq.study.attempts import (
+from resdual_fairseq.study import cli, records
+from resdual_fairseq.study.engine.attempt import Attempt
+from resdual_fairseq.study.engine.attempts import (
     attempts,
     next_run_folder,
     note_attempt,
     note_end_of_killed,
 )
-from resdual_fairseq.study.findings import collect
-from resdual_fairseq.study.outcomes import Ending
-from resdual_fairseq.study.processes import Exit
-from resdual_fairseq.study.tasks import StudyFolder, Task, sealed, write_json
+from resdual_fairseq.study.engine.outcomes import Ending
+from resdual_fairseq.study.engine.processes import Exit
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task, sealed, write_json
+from resdual_fairseq.study.measuring import costs
+from resdual_fairseq.study.planning import todo
+from resdual_fairseq.study.planning.findings import collect
+from resdual_fairseq.study.work import training
 from resdual_fairseq.study.worker import Worker
 
 

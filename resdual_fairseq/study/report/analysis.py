@@ -7,8 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ..commands import depth_name
-from ..comparisons import (
+from ..analysis.comparisons import (
     Comparison,
     Place,
     comparisons,
@@ -17,9 +16,10 @@ from ..comparisons import (
     score,
     tuning_curve,
 )
-from ..spec import LOWER_IS_BETTER
-from ..table import Cell, Cost, Findings, Run
-from ..verdict import Verdict, judge
+from ..analysis.table import Cell, Cost, Findings, Run
+from ..analysis.verdict import Verdict, judge
+from ..spec.keys import LOWER_IS_BETTER
+from ..spec.parts import depth_name
 
 METRICS = ("bleu", "chrf", "ter", "comet", "perplexity", "valid_loss")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from ..verdict import RATIOS, Criterion, Wanted
+from ..analysis.verdict import RATIOS, Criterion, Wanted
 from .analysis import Analysis
 from .formats import per_cent, quality
 from .texts import Texts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-from .. import costs
-from ..table import Cost
+from ..analysis.table import Cost
+from ..measuring import costs
 from .analysis import Analysis
 from .formats import NOTHING, share, with_bounds
 from .page import Block, Paragraph, Table

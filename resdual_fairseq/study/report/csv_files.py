@@ -7,8 +7,8 @@ import io
 import json
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..comparisons import Comparison
-from ..table import Interval, Run
+from ..analysis.comparisons import Comparison
+from ..analysis.table import Interval, Run
 from .analysis import Analysis, pair_mean
 from .cost_tables import unit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import List, Sequence
 
-from ..table import Run
+from ..analysis.table import Run
 from .analysis import Analysis
 from .formats import level, plain
 from .page import Block, Paragraph, Table

@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from ..table import Interval
+from ..analysis.table import Interval
 
 NOTHING = "\u2013"
 """In place of a value that there is not."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from ..comparisons import has_failed, score
-from ..verdict import FLOOR, PAIRS, Criterion, is_on_floor
+from ..analysis.comparisons import has_failed, score
+from ..analysis.verdict import FLOOR, PAIRS, Criterion, is_on_floor
 from . import changes, front_costs, risks
 from .analysis import Analysis
 from .formats import gain, level, per_cent, plain, share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from ..verdict import is_on_floor
+from ..analysis.verdict import is_on_floor
 from . import cost_tables, spending
 from .analysis import Analysis
 from .formats import NOTHING, plain, quality, share

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping
 
-from .. import commands
-from ..comparisons import Place
-from ..spec_parts import Value
+from ..analysis.comparisons import Place
+from ..spec import parts
+from ..spec.parts import Value
 from .analysis import Analysis
 from .formats import NOTHING, level, plain
 from .texts import Texts
@@ -60,4 +60,4 @@ def place_cells(analysis: Analysis, place: Place) -> List[str]:
 
 def values_name(values: Mapping[str, Value]) -> str:
     """Searched options and their values."""
-    return commands.values_name(values) or NOTHING
+    return parts.values_name(values) or NOTHING

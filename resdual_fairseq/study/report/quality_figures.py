@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..comparisons import Place, has_failed
-from ..statistics import t_interval
+from ..analysis.comparisons import Place, has_failed
+from ..analysis.statistics import t_interval
 from . import drawing
 from .analysis import Analysis
 from .formats import plain, short

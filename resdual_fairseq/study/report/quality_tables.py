@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
-from ..comparisons import Place, has_failed, score
-from ..statistics import approximate_randomization
-from ..table import Run
+from ..analysis.comparisons import Place, has_failed, score
+from ..analysis.statistics import approximate_randomization
+from ..analysis.table import Run
 from .analysis import Analysis, pair_mean
 from .failures import budget_head, counted, end_of, identity, identity_align, identity_head
 from .formats import NOTHING, deviation, gain, hours, level, mean_and_sd, p_value, quality

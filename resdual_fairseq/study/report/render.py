@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ...errors import ResDualError
 from ...files import replacing
-from ..table import Findings
+from ..analysis.table import Findings
 from .analysis import Analysis
 from .csv_files import csv_files
 from .front import front

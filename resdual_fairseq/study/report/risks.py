@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from ..comparisons import has_failed
+from ..analysis.comparisons import has_failed
 from . import tuned
 from .analysis import Analysis
 from .failures import counted

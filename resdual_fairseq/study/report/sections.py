@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
-from ..repeating import settings
+from ..planning.repeating import settings
 from . import cost_tables, failures, limits, options, quality_tables, spending, translations, tuned
 from .analysis import Analysis
 from .formats import gain, level

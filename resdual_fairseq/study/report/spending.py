@@ -6,8 +6,8 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from ..spec import LOWER_IS_BETTER
-from ..table import Spent
+from ..analysis.table import Spent
+from ..spec.keys import LOWER_IS_BETTER
 from .analysis import Analysis
 from .formats import NOTHING, hours, plain, quality
 from .page import Block, Paragraph, Table

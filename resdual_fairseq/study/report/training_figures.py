@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..comparisons import has_failed, loss_by_learning_rate, score
-from ..table import Cell, Run
+from ..analysis.comparisons import has_failed, loss_by_learning_rate, score
+from ..analysis.table import Cell, Run
 from . import drawing
 from .analysis import Analysis
 from .places import depth_name

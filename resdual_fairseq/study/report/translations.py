@@ -6,8 +6,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..statistics import corpus_bleu
-from ..table import Run
+from ..analysis.statistics import corpus_bleu
+from ..analysis.table import Run
 from .analysis import Analysis
 from .page import Block, Example, Paragraph
 from .texts import Texts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional, Tuple
 
-from ..comparisons import Point, learning_rate_sensitivity, tuning_losses
-from ..table import Cell
+from ..analysis.comparisons import Point, learning_rate_sensitivity, tuning_losses
+from ..analysis.table import Cell
 from .analysis import Analysis
 from .formats import NOTHING, quality
 from .page import Block, Paragraph, Picture, Table

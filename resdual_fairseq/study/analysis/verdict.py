@@ -1,0 +1,297 @@
+"""Whether to adopt the candidate: each criterion by its interval, and what would decide the rest.
+
+The report can be made at any time, and each look at an unfinished study is one more chance to be
+wrong. So quality and reliability stay undecided until every planned judging run of the primary
+endpoint is done; what is there before is shown, and decides nothing.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Dict, List, Literal, Optional, Tuple
+
+from scipy import stats
+
+from ..spec.keys import Criteria
+from ..spec.parts import depth_name
+from .comparisons import Comparison, compare, has_failed, primary_place, score
+from .statistics import POWER, seeds_needed
+from .table import Findings, Interval, Run
+
+Decision = Literal["adopt", "do not adopt", "undecided"]
+CriterionName = Literal["quality", "reliability", "stage", "training_cost", "latency", "memory"]
+RATIOS: Dict[CriterionName, str] = {
+    "training_cost": "step_seconds",
+    "latency": "latency_p50",
+    "memory": "memory_gib",
+}
+"""The costs that bound each criterion, as they are called in ``table.Cost.ratios``."""
+TIMES: Tuple[CriterionName, ...] = ("training_cost", "latency")
+"""Costs that other work on the machine changes; memory is what the process itself holds."""
+PAIRS = 3
+"""Pairs of seeds below which quality stays open. With two, the interval holds only as far as scores
+are normally distributed, and two that happen to agree make it look certain."""
+FAILURES = 2
+"""Failures more than the baseline's that decide; a single one of a few seeds may be chance."""
+
+
+FLOOR = 1.0
+"""BLEU below which a model does not translate. Between two such there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that has to hold.
+
+    Attributes:
+        name: which one.
+        state: True where it holds, False where it does not, None where that is open.
+        measured: quality: the gain in the metric; costs: the ratio to the baseline; reliability:
+            how many more judging runs of the candidate failed. None where nothing is measured.
+        bound: quality: the margin, from below; stage: the spec's own bound; the others: from above.
+        is_disturbed: whether a time was measured beside other work, so that it decides nothing.
+    """
+
+    name: CriterionName
+    state: Optional[bool]
+    measured: Optional[Interval]
+    bound: float
+    is_disturbed: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What would help to decide.
+
+    Attributes:
+        what: ``runs``: planned judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
+            further seeds of each arm (None where no variance is known to tell from);
+            ``training``: larger budgets; ``limits``: higher ones of time or memory; ``rates``:
+            other tuned values; ``test_lines``: a test set of ``count`` sentences; ``costs``:
+            these to be measured, or measured longer.
+        criteria: which ones it would decide.
+    """
+
+    what: Literal["runs", "seeds", "test_lines", "costs", "training", "limits", "rates"]
+    criteria: Tuple[CriterionName, ...]
+    arm: str = ""
+    seeds: Tuple[int, ...] = ()
+    count: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision, what it rests on, and what would decide it.
+
+    Attributes:
+        primary: the comparison at the primary endpoint, with its runs and intervals.
+        is_interim: whether planned judging runs of the primary endpoint are not done.
+    """
+
+    decision: Decision
+    criteria: Tuple[Criterion, ...]
+    wanted: Tuple[Wanted, ...]
+    primary: Comparison
+    is_interim: bool
+
+
+def judge(findings: Findings) -> Verdict:
+    """The verdict on what has been found so far."""
+    bounds = findings.spec.criteria
+    primary = compare(findings, primary_place(findings))
+    missing = [] if findings.stopped else missing_runs(findings, primary)
+    criteria = [
+        quality(primary, bounds.margin, not missing and not is_on_floor(primary, bounds.metric)),
+        reliability(primary, not missing),
+        *stage(findings, primary),
+        *costs(findings),
+    ]
+    decision = decide(criteria)
+    wanted = list(missing)
+    if decision == "undecided":
+        wanted += [] if missing else further_evidence(findings, primary, criteria)
+        wanted += open_costs(criteria)
+    elif decision == "do not adopt":
+        wanted += never_trained(primary)
+    return Verdict(decision, tuple(criteria), tuple(wanted), primary, bool(missing))
+
+
+def decide(criteria: List[Criterion]) -> Decision:
+    states = [one.state for one in criteria]
+    if False in states:
+        return "do not adopt"
+    return "undecided" if None in states else "adopt"
+
+
+def missing_runs(findings: Findings, primary: Comparison) -> List[Wanted]:
+    """The planned judging runs of the primary endpoint that neither failed nor have a score."""
+    bounds = findings.spec.criteria
+    wanted = []
+    for arm, runs in ((bounds.candidate, primary.candidate), (bounds.baseline, primary.baseline)):
+        done = {
+            run.seed for run in runs if has_failed(run) or score(run, bounds.metric) is not None
+        }
+        planned = {*findings.spec.seeds, *(run.seed for run in runs)}
+        if planned - done:
+            seeds = tuple(sorted(planned - done))
+            wanted.append(Wanted("runs", ("quality", "reliability"), arm, seeds))
+    return wanted
+
+
+def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:
+    """A gain of the margin or more that is surely above 0; surely below the margin is a cross.
+
+    Where the baseline never trains, there is no gain to measure, and two trained candidates are
+    better.
+    """
+    state = None
+    if is_final and primary.gain is not None:
+        state = exceeds(primary.gain, margin) if len(primary.pairs) >= PAIRS else None
+    elif is_final:
+        state = (
+            True if completed(primary.candidate) >= 2 and not completed(primary.baseline) else None
+        )
+    return Criterion("quality", state, primary.gain, margin)
+
+
+def is_on_floor(primary: Comparison, metric: str) -> bool:
+    """Whether no run of either arm translates yet."""
+    scores = [run.scores["bleu"] for pair in primary.pairs for run in pair if metric == "bleu"]
+    return bool(scores) and max(scores) < FLOOR
+
+
+def exceeds(gain: Interval, margin: float) -> Optional[bool]:
+    if gain.low is None or gain.high is None:
+        return None
+    if gain.low > 0 and gain.estimate >= margin:
+        return True
+    return False if gain.high < margin else None
+
+
+def completed(runs: Tuple[Run, ...]) -> int:
+    return sum(run.outcome == "completed" for run in runs)
+
+
+def reliability(primary: Comparison, is_final: bool) -> Criterion:
+    """The candidate's runs fail no more often; one failure more leaves it open.
+
+    Counts decide, since a test of a handful of runs would let almost anything pass.
+    """
+    failures = [sum(map(has_failed, runs)) for runs in (primary.candidate, primary.baseline)]
+    more = failures[0] - failures[1]
+    state = None
+    if is_final:
+        state = True if more <= 0 else False if more >= FAILURES else None
+    return Criterion("reliability", state, Interval(float(more)), 0.0)
+
+
+def stage(findings: Findings, primary: Comparison) -> List[Criterion]:
+    """The criterion of a stage that called off the later ones: the candidate fell short of it."""
+    if not findings.stopped:
+        return []
+    stages = findings.spec.stages
+    bound = (stages.depth if findings.stopped == "depth" else stages.curves).stop_below
+    return [Criterion("stage", False, primary.gain, float(bound or 0.0))]
+
+
+def costs(findings: Findings) -> List[Criterion]:
+    """The criteria of cost that the spec sets, by the intervals of the ratios."""
+    bounds = findings.spec.criteria
+    ratios = primary_ratios(findings)
+    busy = findings.has_disturbed_costs
+    return [
+        within(name, ratios.get(RATIOS[name]), 1 + limit, busy and name in TIMES)
+        for name, limit in limits(bounds).items()
+        if limit is not None
+    ]
+
+
+def open_costs(criteria: List[Criterion]) -> List[Wanted]:
+    names = tuple(one.name for one in criteria if one.name in RATIOS and one.state is None)
+    return [Wanted("costs", names)] if names else []
+
+
+def limits(bounds: Criteria) -> Dict[CriterionName, Optional[float]]:
+    return {
+        "training_cost": bounds.training_cost,
+        "latency": bounds.latency,
+        "memory": bounds.memory,
+    }
+
+
+def primary_ratios(findings: Findings) -> Dict[str, Interval]:
+    """The candidate's costs over the baseline's in the primary endpoint's size."""
+    spec = findings.spec
+    place = primary_place(findings)
+    for cost in findings.costs:
+        size = (cost.arm, depth_name(cost.depth, spec.task), cost.width)
+        if size == (spec.criteria.candidate, place.depth, place.width):
+            return cost.ratios
+    return {}
+
+
+def within(
+    name: CriterionName, ratio: Optional[Interval], bound: float, is_disturbed: bool
+) -> Criterion:
+    state = None
+    if not is_disturbed and ratio is not None and ratio.low is not None and ratio.high is not None:
+        state = True if ratio.high <= bound else False if ratio.low > bound else None
+    return Criterion(name, state, ratio, bound, is_disturbed and ratio is not None)
+
+
+def further_evidence(
+    findings: Findings, primary: Comparison, criteria: List[Criterion]
+) -> List[Wanted]:
+    """What would decide quality and reliability when all planned runs are done."""
+    is_open = {one.name for one in criteria if one.state is None}
+    wanted = []
+    if "quality" in is_open:
+        wanted += evidence_of_quality(findings, primary)
+    if "reliability" in is_open and not any(one.what == "seeds" for one in wanted):
+        wanted.append(Wanted("seeds", ("reliability",)))
+    return wanted
+
+
+def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]:
+    """Seeds and sentences that would tell the gain from 0, or from the margin, if it stays.
+
+    By power 0.8 at the observed variances, each source alone. Seeds that are added after a look
+    are a second chance for an error; a fresh study of the same number has none.
+    """
+    bounds = findings.spec.criteria
+    if is_on_floor(primary, bounds.metric):
+        return [Wanted("training", ("quality",))]
+    if never_trained(primary):
+        return never_trained(primary)
+    if primary.gain is None or primary.seed_sd is None:
+        return [Wanted("seeds", ("quality",))]
+    estimate = primary.gain.estimate
+    distance = estimate if estimate >= bounds.margin else bounds.margin - estimate
+    wanted = []
+    lines = lines_needed(primary, distance, bounds.level)
+    if lines is not None:
+        wanted.append(Wanted("test_lines", ("quality",), count=lines))
+    needed = seeds_needed(distance, primary.seed_sd / math.sqrt(2), bounds.level)
+    if max(PAIRS, needed) > len(primary.pairs) or not wanted:
+        further = max(1, max(PAIRS, needed) - len(primary.pairs))
+        wanted.append(Wanted("seeds", ("quality",), count=further))
+    return wanted
+
+
+def never_trained(primary: Comparison) -> List[Wanted]:
+    """What would let an arm train of which every run failed."""
+    for runs in (primary.candidate, primary.baseline):
+        if runs and all(map(has_failed, runs)):
+            limits = all(run.outcome in ("out of time", "out of memory") for run in runs)
+            return [Wanted("limits" if limits else "rates", ("quality",))]
+    return []
+
+
+def lines_needed(primary: Comparison, distance: float, level: float) -> Optional[int]:
+    """Sentences that tell a gain from a distance away; None where there are enough."""
+    sentences = primary.pairs[0][0].sentences
+    if primary.sentence_sd is None or sentences is None:
+        return None
+    lines = len(sentences)
+    errors = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER)
+    needed = math.ceil(lines * (errors * primary.sentence_sd / distance) ** 2)
+    return needed if needed > lines else None

@@ -1,0 +1,1 @@
+"""Tasks: their names and folders, who holds them, how they are attempted, and how they end."""

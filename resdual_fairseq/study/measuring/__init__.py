@@ -1,0 +1,1 @@
+"""What models cost: programs that train, translate and weigh them in turns."""

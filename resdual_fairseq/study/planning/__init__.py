@@ -1,0 +1,1 @@
+"""From a spec to tasks, what they take, which are left, and what the done ones found."""

@@ -1,0 +1,168 @@
+"""From the plan and the records to the rows that statistics, verdict and report read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+
+from ..analysis.table import Findings, Note, Run, Spent
+from ..engine.attempts import run_folder
+from ..engine.tasks import Record, StudyFolder
+from ..measuring import costs
+from ..spec.keys import Spec
+from ..spec.parts import depth_name
+from ..work import evaluating
+from .planned import Plan, PlannedRun, Records, failed, outcome
+from .repeating import shell_commands
+from .todo import make_plan, records_of
+
+
+def collect(spec: Spec, study: StudyFolder) -> Findings:
+    """What a study has found so far."""
+    records = records_of(spec, study)
+    plan = make_plan(spec, records)
+    used = [records[name] for name in plan.tasks if name in records]
+    measured = [one["found"] for one in used if one["task"]["kind"] == "measure" and one["found"]]
+    return Findings(
+        spec=spec,
+        runs=list(rows(spec, plan, records, study)),
+        costs=[cost for one in measured for cost in costs.costs_of(one)],
+        untrained_loss=plan.untrained,
+        environment=environment(used),
+        spent=spent(plan, records),
+        sources=lines(test_text(spec, study, plan, "source")),
+        references=lines(test_text(spec, study, plan, "target")),
+        notes=tuple(notes(spec, plan, records, measured)),
+        stopped=plan.stopped,
+    )
+
+
+def rows(spec: Spec, plan: Plan, records: Records, study: StudyFolder) -> Iterator[Run]:
+    """What came of every run; the failures of a task that several share are told of the first."""
+    told: Set[str] = set()
+    for run in plan.runs:
+        own = {*run.train, run.last} - told
+        told |= own
+        ended = failures([records[name] for name in own if name in records])
+        yield replace(row_of(run, spec, plan, records, study), failures=ended)
+
+
+def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: StudyFolder) -> Run:
+    record = outcome(run, records)
+    train = [records[name] for name in run.train if name in records]
+    found: Mapping[str, Any] = train[-1]["found"] if len(train) == len(run.train) else {}
+    judged: Mapping[str, Any] = records[run.last]["found"] if run.evaluate in records else {}
+    parts = dict.fromkeys([*run.train, run.last])
+    hypotheses = run_folder(study.folder(run.last)) / evaluating.HYPOTHESES
+    return Run(
+        cell=run.cell._replace(depth=depth_name(run.cell.depth, spec.task)),
+        role=run.role,
+        values=run.values,
+        seed=run.seed,
+        budget=run.budget,
+        updates=run.updates,
+        outcome=record["outcome"] if record else None,
+        detail=record["detail"] if record else "",
+        valid_loss=found.get("valid_loss"),
+        curve=curve(train[: len(run.train) - 1]),
+        scores=dict(judged.get("scores", {})),
+        signatures=dict(judged.get("signatures", {})),
+        sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
+        hypotheses=hypotheses if evaluating.are_those_scored(hypotheses, judged) else None,
+        seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
+        task=run.last,
+        commands=tuple(shell_commands(spec, list(parts), plan, study)),
+    )
+
+
+def curve(trunk: List[Record]) -> Tuple[Tuple[int, float], ...]:
+    """Updates and validation losses while the rate was constant."""
+    return tuple(
+        (updates, loss) for record in trunk for updates, loss in record["found"].get("valid", [])
+    )
+
+
+def failures(records: List[Record]) -> Dict[str, int]:
+    """Attempts that ended otherwise than the record says."""
+    ended = Counter(
+        one for record in records for one in record["attempts"] if one != record["outcome"]
+    )
+    return {one: count for one, count in ended.items() if one not in ("stopped", "disk full")}
+
+
+def environment(used: List[Record]) -> Dict[str, str]:
+    """Machines and versions of the records, with how many come from each where they differ."""
+    found: Dict[str, Counter[str]] = {}
+    for record in used:
+        for name, value in {**record["host"], **record["versions"]}.items():
+            found.setdefault(name, Counter())[str(value)] += 1
+    return {
+        name: next(iter(values)) if len(values) == 1
+        else "; ".join(f"{value} ({count} tasks)" for value, count in sorted(values.items()))
+        for name, values in found.items()
+    }  # fmt: skip
+
+
+def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
+    """Seconds by arm; of a machine that was killed with its work, what was written down."""
+    judging: Set[str] = set()
+    lost: Set[str] = set()
+    kept: Set[str] = set()
+    for run in plan.runs:
+        names = {*run.train, run.last}
+        judging |= names if run.role == "judging" else set()
+        (lost if failed(outcome(run, records)) else kept).update(names)
+    found: Dict[str, Spent] = {}
+    for name, task in plan.tasks.items():
+        if task.kind in ("train", "evaluate") and name in records:
+            seconds = float(records[name].get("seconds", 0.0))
+            before = found.get(task.arm, Spent())
+            part = "judging" if name in judging else "tuning"
+            after = before._replace(**{part: getattr(before, part) + seconds})
+            if name in lost - kept:
+                after = after._replace(failed=after.failed + seconds)
+            found[task.arm] = after
+    return found
+
+
+def notes(
+    spec: Spec, plan: Plan, records: Records, measured: List[Mapping[str, Any]]
+) -> List[Note]:
+    found = []
+    if plan.stopped:
+        found.append(Note("stopped", {"stage": plan.stopped}))
+    if plan.open:
+        found.append(Note("not_all_known", {"what": plan.open}))
+    speeds = [records[name]["found"] for name in plan.calibrations.values() if name in records]
+    load = max((one.get("other_load", 0.0) for one in speeds), default=0.0)
+    if spec.budgets.is_timed and load > costs.BUSY:
+        found.append(Note("speed_busy", {"cores": f"{load:.1f}"}))
+    disturbed = [max(one["idle"]) for one in measured if one["busy"]]
+    if disturbed:
+        found.append(Note("busy", {"cores": f"{max(disturbed):.1f}", "command": costs.AGAIN}))
+    for one in measured:
+        failed = {(each["arm"], each["depth"]): each["detail"] for each in one["failed"]}
+        found += [
+            Note("cost_failed", {"arm": arm, "depth": depth, "detail": detail})
+            for (arm, depth), detail in failed.items()
+        ]
+    return found
+
+
+def test_text(spec: Spec, study: StudyFolder, plan: Plan, side: str) -> Optional[Path]:
+    """The plain text of one side of the test set, where there is one."""
+    data = spec.data
+    if data.text is None:
+        return data.source if side == "source" else data.reference
+    name = next((name for name, task in plan.tasks.items() if task.kind == "prepare"), None)
+    output = study.output(name, "prepare") if name else None
+    language = data.source_lang if side == "source" else data.target_lang
+    return output.parent / "text" / f"test.{language}" if output else None
+
+
+def lines(path: Optional[Path]) -> Tuple[str, ...]:
+    if path is None or not path.is_file():
+        return ()
+    return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))

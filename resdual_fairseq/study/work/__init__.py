@@ -1,0 +1,1 @@
+"""What is done at a task: data, training, evaluation."""

@@ -1,0 +1,164 @@
+"""The task that judges a trained model: translate the test set and score it, or its perplexity."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from ...errors import ResDualError
+from ...files import replacing
+from ...preparation.hypotheses import detokenized
+from ..engine import outcomes
+from ..engine.attempt import Attempt
+from ..engine.outcomes import Ending
+from ..engine.tasks import digest
+
+HYPOTHESES = "hypotheses.txt"
+
+
+def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
+    """The scores of the parent's model on the test set."""
+    translates = attempt.spec.task == "translation"
+    words = [str(attempt.data()), "--path", str(attempt.weights()), *attempt.task.arguments]
+    words += ["--user-dir", str(attempt.user_dir()), "--log-format", "none"]
+    if translates:
+        words += ["--results-path", str(attempt.run)]
+    end = attempt.child("fairseq-generate" if translates else "fairseq-eval-lm", words)
+    ending = outcomes.ending(end, attempt.log, attempt.limits())
+    if ending.outcome != "completed":
+        return ending, {}
+    if not translates:
+        text = outcomes.tail(attempt.log)
+        if "Evaluated 0 tokens" in text:
+            return Ending(
+                "crashed", f"fairseq-eval-lm left out the whole test set: {text[-400:]}"
+            ), {}
+        return ending, {"scores": {"perplexity": perplexity(text)}}
+    return ending, {**scores_of_translations(attempt), "seconds": attempt.seconds()}
+
+
+def perplexity(log: str) -> float:
+    """What fairseq-eval-lm says last."""
+    return float(re.findall(r"Perplexity: ([\d.]+|inf|nan)", log)[-1])
+
+
+def scores_of_translations(attempt: Attempt) -> Dict[str, Any]:
+    """sacreBLEU's scores and, where an environment is named, COMET."""
+    path = attempt.run / "generate-test.txt"
+    printed = path.read_text(encoding="utf-8")
+    by_number = detokenized(printed)
+    hypotheses = [by_number[number] for number in sorted(by_number)]
+    references = references_of(attempt, printed)
+    if len(hypotheses) != len(references):
+        raise ResDualError(
+            f"{path} has {len(hypotheses)} translations and the reference {len(references)} lines; "
+            "name the text that the data-bin's test set was made from in data.reference"
+        )
+    with replacing(attempt.run / HYPOTHESES) as unfinished:
+        unfinished.write_text("".join(line + "\n" for line in hypotheses), encoding="utf-8")
+    path.unlink()
+    found = scored(hypotheses, references, str(attempt.spec.data.target_lang))
+    found["hypotheses"] = hash_of_lines(hypotheses)
+    if attempt.spec.comet is not None:
+        found["scores"]["comet"] = comet(attempt, references)
+        found["signatures"]["comet"] = attempt.spec.comet.model
+    return found
+
+
+def hash_of_lines(lines: List[str]) -> str:
+    """What a record says of translations, in place of them."""
+    return digest(lines)[:16]
+
+
+def are_those_scored(path: Path, judged: Mapping[str, Any]) -> bool:
+    """Whether a file holds the translations that a record tells the scores of."""
+    if "hypotheses" not in judged or not path.is_file():
+        return False
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
+    return hash_of_lines(lines) == judged["hypotheses"]
+
+
+def targets(printed: str) -> List[str]:
+    """The targets in fairseq-generate's output, by the number of their sentence."""
+    found: Dict[int, str] = {}
+    for line in printed.split("\n"):
+        if line.startswith("T-"):
+            name, _, text = line.partition("\t")
+            found[int(name[2:])] = text
+    return [found[number] for number in sorted(found)]
+
+
+def test_text(attempt: Attempt, side: str) -> Path | None:
+    """The plain text of one side of the test set, where there is one."""
+    data = attempt.spec.data
+    if data.text is None:
+        return data.source if side == "source" else data.reference
+    language = data.source_lang if side == "source" else data.target_lang
+    return attempt.data().parent / "text" / f"test.{language}"
+
+
+def references_of(attempt: Attempt, printed: str) -> List[str]:
+    path = test_text(attempt, "target")
+    if path is None:
+        return targets(printed)
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def scored(hypotheses: List[str], references: List[str], language: str) -> Dict[str, Any]:
+    """BLEU, chrF and TER with their signatures, and BLEU's statistics of each sentence."""
+    found: Dict[str, Any] = {"scores": {}, "signatures": {}}
+    for name, metric in (("bleu", BLEU(trg_lang=language)), ("chrf", CHRF()), ("ter", TER())):
+        found["scores"][name] = metric.corpus_score(hypotheses, [references]).score
+        found["signatures"][name] = str(metric.get_signature())
+    single = BLEU(trg_lang=language, effective_order=True)
+    rows = []
+    for hypothesis, reference in zip(hypotheses, references):
+        one = single.sentence_score(hypothesis, [reference])
+        rows.append([one.sys_len, one.ref_len, *one.counts, *one.totals])
+    return {**found, "sentences": packed(np.array(rows))}
+
+
+def packed(rows: np.ndarray) -> str:
+    """S x 10 whole numbers as text of a few kB; by columns, which compress best."""
+    return base64.b85encode(zlib.compress(rows.T.astype("<u2").tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> np.ndarray:
+    """The S x 10 numbers of :func:`packed`."""
+    return (
+        np.frombuffer(zlib.decompress(base64.b85decode(text)), "<u2").reshape(10, -1).T.astype(int)
+    )
+
+
+def comet(attempt: Attempt, references: List[str]) -> float:
+    """The system score that comet-score of another environment prints.
+
+    Raises:
+        ResDualError: it failed, or there is no plain source text.
+    """
+    settings, source = attempt.spec.comet, test_text(attempt, "source")
+    assert settings is not None
+    if source is None:
+        raise ResDualError(
+            "comet needs the test set's source as plain text: name it in data.source"
+        )
+    reference = attempt.run / "reference.txt"
+    reference.write_text("".join(line + "\n" for line in references), encoding="utf-8")
+    words = [str(settings.command), "-s", str(source), "-t", str(attempt.run / HYPOTHESES)]
+    words += ["-r", str(reference), "--model", settings.model, "--only_system"]
+    try:
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
+    except OSError as error:
+        raise ResDualError(f"comet.command: {settings.command}: {error.strerror}") from error
+    found = re.findall(r"score: (-?[\d.]+)", done.stdout, flags=re.IGNORECASE)
+    if done.returncode or not found:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it printed nothing"]
+        raise ResDualError(f"comet.command: {settings.command} gave no score: {last[0]}")
+    return float(found[-1])
