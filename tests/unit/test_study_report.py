@@ -213,7 +213,7 @@ def test_text_from_outside_is_never_markup(tmp_path: Path) -> None:
     assert "<script" not in html and html.count("&lt;script") > 20
     assert SCRIPT in words_of(html)
     assert "<script" not in (tmp_path / "report.md").read_text(encoding="utf-8")
-    ElementTree.fromstring((tmp_path / "report.depth.svg").read_text(encoding="utf-8"))
+    ElementTree.fromstring((tmp_path / "report.arms.svg").read_text(encoding="utf-8"))
 
 
 def with_translations(findings: Findings, folder: Path) -> Findings:
@@ -280,9 +280,22 @@ def test_nothing_done_yet_is_a_page_as_well(language: str, tmp_path: Path) -> No
     assert {"en": "Undecided on residual", "ja": "（保留）"}[language] in told
 
 
+def test_a_study_of_one_depth_has_its_arms_in_rows(tmp_path: Path) -> None:
+    arms = [CANDIDATE, BASELINE, *(f"rival-{i}" for i in range(10))]
+    findings = made_findings(arms=arms, outcomes={("rival-3", 12): "diverged"})
+    told = words_of(page(findings, tmp_path))
+    assert "BLEU of the arms (6+6 layers)" in told and f"Gain over {BASELINE} (6+6" in told
+    drawn = (tmp_path / "report.arms.svg").read_text(encoding="utf-8")
+    assert all(arm in drawn for arm in arms) and "1/5" in drawn
+    assert len(set(drawing.looks(Analysis(findings)).values())) == len(arms)
+    assert not (tmp_path / "report.depth.svg").exists()
+
+
 def test_a_language_model_has_no_translations(tmp_path: Path) -> None:
     criteria = {"metric": "perplexity", "margin": 0.1}
-    findings = made_findings(task="language_modeling", seed_sd=0.05, criteria=criteria)
+    findings = made_findings(
+        task="language_modeling", depths=["4", "6"], seed_sd=0.05, criteria=criteria
+    )
     told = words_of(page(findings, tmp_path))
     assert "A language model has no translations." in told and "lower is better" in told
     assert "encoder" not in (tmp_path / "report.depth.svg").read_text(encoding="utf-8")

@@ -54,9 +54,13 @@ class Look(NamedTuple):
 
 
 def looks(analysis: Analysis) -> Dict[str, Look]:
-    kinds = zip(COLORS, MARKERS, LINES)
-    styles = list(kinds)
-    return {arm: Look(*styles[i % len(styles)]) for i, arm in enumerate(analysis.arms)}
+    """Each arm's own: where the colors begin anew, they meet other markers and lines."""
+    found = {}
+    for i, arm in enumerate(analysis.arms):
+        other = i + 3 * (i // len(COLORS))
+        marker, line = MARKERS[other % len(MARKERS)], LINES[other % len(LINES)]
+        found[arm] = Look(COLORS[i % len(COLORS)], marker, line)
+    return found
 
 
 def panels(titles: Sequence[str]) -> Tuple[Figure, List[Any]]:

@@ -16,7 +16,7 @@ from .texts import Texts
 DECISIONS = {"adopt": "adopt", "do not adopt": "reject", "undecided": "open"}
 STATES = {True: "holds", False: "fails", None: "open"}
 MARKS = {"holds": "✓", "fails": "✗", "open": "?"}
-PICTURES = ("depth", "budget", "rate")
+PICTURES = ("depth", "arms", "budget", "rate")
 
 
 def front(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> Front:
@@ -30,7 +30,7 @@ def front(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> Front
         reason=reason(analysis, say),
         interim=interim(analysis, say),
         criteria=[criterion_row(one, analysis, say) for one in verdict.criteria],
-        pictures=[pictures[name] for name in PICTURES],
+        pictures=[pictures[name] for name in PICTURES if name in pictures],
         costs=front_costs.blocks(analysis, say),
         risks=risks.sentences(analysis, say),
         changes=changes.sentences(analysis, say),

@@ -7,7 +7,7 @@ from typing import Callable, Dict, Optional
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from . import drawing, quality_figures, training_figures
+from . import arm_figures, drawing, quality_figures, training_figures
 from .analysis import Analysis
 from .formats import level
 from .page import Picture
@@ -18,18 +18,24 @@ Draw = Callable[[], Optional[Figure]]
 
 
 def all_pictures(analysis: Analysis, say: Texts) -> Dict[str, Picture]:
-    """By name; those of which nothing is known yet have a sentence in place of a drawing."""
+    """By name; those of which nothing is known yet have a sentence in place of a drawing.
+
+    A study of one depth has its arms in rows in place of figures over depth.
+    """
     here, depths = [analysis.place.depth], analysis.depths
     draws: Dict[str, Draw] = {
-        "depth": lambda: quality_figures.over_depth(analysis, say),
         "budget": lambda: quality_figures.over_budget(analysis, say, here),
         "rate": lambda: training_figures.over_learning_rate(analysis, say, here),
-        "gain": lambda: quality_figures.gain_over_depth(analysis, say),
         "data": lambda: quality_figures.over_data(analysis, say),
         "trials": lambda: training_figures.over_trials(analysis, say),
         "curves": lambda: training_figures.over_updates(analysis, say),
     }
-    if len(depths) > 1:  # else the first page has them all
+    if len(depths) == 1:
+        draws["arms"] = lambda: arm_figures.of_arms(analysis, say)
+        draws["arm_gains"] = lambda: arm_figures.gains_of_arms(analysis, say)
+    else:
+        draws["depth"] = lambda: quality_figures.over_depth(analysis, say)
+        draws["gain"] = lambda: quality_figures.gain_over_depth(analysis, say)
         draws["budgets"] = lambda: quality_figures.over_budget(analysis, say, depths)
         draws["rates"] = lambda: training_figures.over_learning_rate(analysis, say, depths)
     with mpl.rc_context(drawing.STYLE):
@@ -44,6 +50,7 @@ def picture(name: str, draw: Draw, analysis: Analysis, say: Texts) -> Picture:
         "unit": unit_name(analysis, say),
         "level": level(spec.criteria.level),
         "depth": analysis.place.depth,
+        "candidate": analysis.candidate,
         "baseline": analysis.baseline,
         "better": say(analysis.better),
     }

@@ -15,7 +15,10 @@ from .texts import Texts
 
 def sections(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> List[Section]:
     parts: Dict[str, List[Block]] = {
-        "depth": [quality_tables.depth_table(analysis, say), pictures["gain"]],
+        "depth": [
+            quality_tables.depth_table(analysis, say),
+            *(pictures[name] for name in ("gain", "arm_gains") if name in pictures),
+        ],
         "budget": [
             *([pictures["budgets"]] if "budgets" in pictures else []),
             *gains_over_time(analysis, say),
