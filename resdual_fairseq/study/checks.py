@@ -38,6 +38,7 @@ def check(spec: Spec) -> None:
     Raises:
         ResDualError: naming the key of the spec and the nearest that is known.
     """
+    data.user_dirs(spec)
     check_training(spec)
     check_decoding(spec)
     check_scores(spec)

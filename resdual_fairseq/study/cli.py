@@ -166,7 +166,7 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
     if options.slurm:
         jobs = start_on_slurm(spec, study, options.slurm)
-        say("submitted: " + " ".join(job.job_id for job in jobs) + f"; {PROGRAM} status shows them")
+        say("submitted: " + " ".join(job.job_id for job in jobs) + "; squeue shows them")
         return
     if options.costs:
         forget_disturbed(study)
@@ -234,7 +234,7 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
     known, used = results_in_use(spec, study)
     say(
         f"took up {new} new results from {options.records}; of {known} in all, {used} belong to "
-        "what this spec asks for so far"
+        "what this spec asks for so far, others may once tuning has chosen their values"
     )
 
 

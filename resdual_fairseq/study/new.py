@@ -97,6 +97,7 @@ def write_spec(
         "# A study of resdual_fairseq: resdual-study plan, run, status and report take this file."
     ]
     written += described(Spec, values, "")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_text("\n".join(written) + "\n", encoding="utf-8")
 

@@ -17,8 +17,6 @@ from .worker import Worker
 
 FOREVER = 60 * 24 * 365
 """Minutes; submitit's own limit is five."""
-DAY = 60 * 24
-"""Minutes of a job of Slurm, where the spec does not say."""
 POLL = 2.0
 
 
@@ -90,7 +88,8 @@ def start_on_slurm(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
 
 
 def slurm_parameters(spec: Spec) -> Dict[str, Any]:
-    return {"time": DAY, "cpus_per_task": spec.threads, **spec.slurm}
+    """The spec's, with the partition's own limit of time where it gives none."""
+    return {"time": None, "cpus_per_task": spec.threads, **spec.slurm}
 
 
 def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> None:
@@ -114,7 +113,7 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
     for job in jobs:
         try:
             sentence = job.result()
-        except submitit.core.utils.FailedJobError as error:
+        except submitit.core.utils.UncompletedJobError as error:
             raise ResDualError(
                 f"a worker ended before its time; its log {job.paths.stderr} says why; the same "
                 "command goes on"

@@ -154,9 +154,12 @@ class Worker:
             to_mend = remedy(task, ending, self.study.records().get(task.name), attempt.log)
             if to_mend:
                 raise ResDualError(to_mend)
-        self.study.write(record_of(task, ending, found, tried, self.spec.limits.model_dump()))
+        record = record_of(task, ending, found, tried, self.spec.limits.model_dump())
+        self.study.write(record, tried[-1].get("seconds", 0.0))
         if ending.outcome != "completed":
             self.say(f"  {ending.outcome}: {ending.detail}")
+        if found.get("other_load", 0.0) > costs.BUSY:
+            self.say("  timed beside other work: budgets by such a speed decide nothing")
         self.clear()
 
     def clear(self) -> None:

@@ -160,7 +160,7 @@ def test_an_array_of_workers_finishes_a_study(slurm: Path, reversal: Path, tmp_p
     spec, folder = studies.study_of(path)
     made_up = folder.records().keys()
     output = run("resdual-study", "run", path, "--slurm", 2, SLURM_CONF=str(slurm))
-    jobs = re.search(r"submitted: (\d+)_0 \1_1; resdual-study status", output)
+    jobs = re.search(r"submitted: (\d+)_0 \1_1; squeue shows them", output)
     assert jobs is not None, output
     shown = asked("scontrol", "show", "job", jobs[1], configuration=slurm)
     assert f"ArrayJobId={jobs[1]}" in shown and "Partition=tests" in shown

@@ -38,7 +38,7 @@ def test_out_of_time(tmp_path: Path) -> None:
     began = time.monotonic()
     end = run(tmp_path / "log", "import time; time.sleep(60)", seconds=0.5)
     assert time.monotonic() - began < 10
-    told = outcomes.ending(end, tmp_path / "log", "0.5 seconds")
+    told = outcomes.ending(end, tmp_path / "log", {"time": "0.5 seconds"})
     assert told == ("out of time", "stopped at the limit of 0.5 seconds")
 
 
@@ -46,7 +46,7 @@ def test_out_of_memory_by_the_limit(tmp_path: Path) -> None:
     program = "import time; x = bytearray(300 << 20); time.sleep(60)"
     end = run(tmp_path / "log", program, memory=200 << 20)
     assert end.peak > 200 << 20
-    assert outcomes.ending(end, tmp_path / "log", "0.2 GiB").outcome == "out of memory"
+    assert outcomes.ending(end, tmp_path / "log", {"memory": "0.2 GiB"}).outcome == "out of memory"
 
 
 def test_out_of_memory_by_torchs_own_word(tmp_path: Path) -> None:

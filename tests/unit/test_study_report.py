@@ -341,6 +341,23 @@ def test_nothing_is_said_of_arms_that_do_not_translate(language: str, tmp_path: 
     assert floor in told and gained not in told
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_updates_of_runs_are_told_where_budgets_are_something_else(
+    language: str, tmp_path: Path
+) -> None:
+    findings = made_findings()
+    hours = findings.spec.budgets.model_copy(update={"unit": "hours"})
+    note = Note("speed_busy", {"cores": "2.0"})
+    timed = replace(
+        findings, spec=findings.spec.model_copy(update={"budgets": hours}), notes=(note,)
+    )
+    head = {"en": "<th>Updates</th>", "ja": "<th>更新回数</th>"}[language]
+    assert head in re.sub(r"<th [^>]*>", "<th>", page(timed, tmp_path, language))
+    assert head not in re.sub(r"<th [^>]*>", "<th>", page(findings, tmp_path, language))
+    wanted = {"en": "Measure the arms' speeds again", "ja": "速度を測り直してください"}[language]
+    assert wanted in words_of(page(timed, tmp_path, language))
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResDualError, match=r"cannot be made \(Not a directory\)"):

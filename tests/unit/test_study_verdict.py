@@ -9,7 +9,7 @@ from scipy import stats
 
 from resdual_fairseq.study.analysis.statistics import seeds_needed
 from resdual_fairseq.study.analysis.table import Interval, Note
-from resdual_fairseq.study.analysis.verdict import Verdict, Wanted, judge
+from resdual_fairseq.study.analysis.verdict import Verdict, Wanted, is_on_floor, judge
 
 LIMITS = {"training_cost": 0.05, "latency": 0.02, "memory": 0.1}
 CHEAP = {
@@ -50,6 +50,31 @@ def test_a_gain_above_zero_but_not_of_the_margin_is_open() -> None:
     assert verdict.decision == "undecided"
 
 
+def test_scores_of_runs_without_a_partner_count_as_well() -> None:
+    """One pair is left, whose scores are below the least; the other runs translate."""
+    ended: Any = {(CANDIDATE, seed): "crashed" for seed in (12, 13)}
+    findings = made_findings(seeds=(11, 12, 13), outcomes=ended)
+    runs = [replace(run, scores={"bleu": 0.2}) if run.seed == 11 else run for run in findings.runs]
+    primary = judge(replace(findings, runs=runs)).primary
+    assert len(primary.pairs) == 1 and not is_on_floor(primary, "bleu")
+
+
+def test_budgets_by_disturbed_speeds_decide_no_quality() -> None:
+    findings = made_findings(gain=-5.0, seed_sd=0.1)
+    assert judge(findings).decision == "do not adopt"
+    disturbed = replace(findings, notes=(Note("speed_busy", {"cores": "2.0"}),))
+    verdict = judge(disturbed)
+    assert (verdict.decision, states(verdict)["quality"]) == ("undecided", None)
+    assert verdict.wanted == (Wanted("speeds", ("quality",)),)
+
+
+def test_a_candidate_that_fails_by_limits_wants_higher_ones() -> None:
+    ended: Any = {(CANDIDATE, 11): "out of memory", (CANDIDATE, 12): "out of time"}
+    verdict = judge(made_findings(**SMALL, outcomes=ended))
+    assert states(verdict)["reliability"] is False
+    assert verdict.wanted == (Wanted("limits", ("reliability",)),)
+
+
 def test_arms_that_do_not_translate_are_not_compared() -> None:
     """Though their scores are certain, and alike."""
     findings = made_findings(gain=0.0, seed_sd=0.0)
@@ -63,7 +88,9 @@ def test_arms_that_do_not_translate_are_not_compared() -> None:
     assert judge(replace(findings, runs=some)).decision == "do not adopt"
 
 
-@pytest.mark.parametrize("outcome, what", [("out of time", "limits"), ("diverged", "rates")])
+@pytest.mark.parametrize(
+    "outcome, what", [("out of time", "limits"), ("diverged", "rates"), ("crashed", "crashes")]
+)
 @pytest.mark.parametrize("arms", [(CANDIDATE, BASELINE), (CANDIDATE,)])
 def test_where_all_runs_failed_that_is_to_change(
     arms: Tuple[str, ...], outcome: str, what: Any
@@ -72,7 +99,8 @@ def test_where_all_runs_failed_that_is_to_change(
     ended: Any = {(arm, seed): outcome for arm in arms for seed in seeds}
     verdict = judge(made_findings(seeds=seeds, outcomes=ended))
     assert verdict.decision == ("undecided" if len(arms) == 2 else "do not adopt")
-    assert verdict.wanted == (Wanted(what, ("quality",)),)
+    criteria: Any = ("quality",) if len(arms) == 2 else ("quality", "reliability")
+    assert verdict.wanted == (Wanted(what, criteria),)
 
 
 @pytest.mark.parametrize("gain", [1.5, 0.2])

@@ -339,6 +339,15 @@ def test_a_completed_run_whose_output_cannot_be_made_again_ends_in_a_sentence(
     assert limits == [0.0]
 
 
+def test_seconds_of_work_that_is_done_again_are_kept(tmp_path: Path) -> None:
+    study, task = StudyFolder(tmp_path), Task("train", label="a")
+    first = {**studies.record(task, {"valid_loss": 3.0}), "seconds": 10.0}
+    study.write(first, 10.0)
+    study.write({**first, "seconds": 5.0, "detail": "again"}, 5.0)
+    kept = study.records()[task.name]
+    assert (kept["seconds"], kept["detail"]) == (15.0, first["detail"])
+
+
 def test_the_time_of_a_killed_attempt_is_that_of_its_log(tmp_path: Path) -> None:
     begun = {
         "id": "a",

@@ -152,3 +152,8 @@ class Findings:
     def has_disturbed_costs(self) -> bool:
         """Whether costs were measured beside other work."""
         return any(note.key == "busy" for note in self.notes)
+
+    @property
+    def has_disturbed_budgets(self) -> bool:
+        """Whether the speeds that budgets were turned into updates by were measured so."""
+        return any(note.key == "speed_busy" for note in self.notes)

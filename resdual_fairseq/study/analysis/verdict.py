@@ -15,7 +15,7 @@ from ..spec.keys import Criteria
 from ..spec.parts import depth_name
 from .comparisons import Comparison, compare, has_failed, primary_place, score
 from .statistics import POWER, seeds_needed
-from .table import Findings, Interval, Run
+from .table import Findings, Interval, Outcome, Run
 
 Decision = Literal["adopt", "do not adopt", "undecided"]
 CriterionName = Literal["quality", "reliability", "stage", "training_cost", "latency", "memory"]
@@ -36,6 +36,12 @@ FAILURES = 2
 
 FLOOR = 1.0
 """BLEU below which a model does not translate. Between two such there is nothing to compare."""
+MENDS: Dict[Literal["limits", "rates", "crashes"], Tuple[Outcome, ...]] = {
+    "limits": ("out of time", "out of memory"),
+    "rates": ("diverged", "overflow"),
+    "crashes": ("crashed",),
+}
+"""What would let runs train, by how they failed."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,16 @@ class Wanted:
     Attributes:
         what: ``runs``: planned judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
             further seeds of each arm (None where no variance is known to tell from);
-            ``training``: larger budgets; ``limits``: higher ones of time or memory; ``rates``:
-            other tuned values; ``test_lines``: a test set of ``count`` sentences; ``costs``:
-            these to be measured, or measured longer.
+            ``training``: larger budgets; ``speeds``: those of which budgets were made, measured
+            again; ``limits``: higher ones of time or memory; ``rates``: other tuned values;
+            ``crashes``: their causes; ``test_lines``: a test set of ``count`` sentences;
+            ``costs``: these to be measured, or measured longer.
         criteria: which ones it would decide.
     """
 
-    what: Literal["runs", "seeds", "test_lines", "costs", "training", "limits", "rates"]
+    what: Literal[
+        "runs", "seeds", "test_lines", "costs", "training", "speeds", "limits", "rates", "crashes"
+    ]
     criteria: Tuple[CriterionName, ...]
     arm: str = ""
     seeds: Tuple[int, ...] = ()
@@ -99,8 +108,9 @@ def judge(findings: Findings) -> Verdict:
     bounds = findings.spec.criteria
     primary = compare(findings, primary_place(findings))
     missing = [] if findings.stopped else missing_runs(findings, primary)
+    is_fair = not is_on_floor(primary, bounds.metric) and not findings.has_disturbed_budgets
     criteria = [
-        quality(primary, bounds.margin, not missing and not is_on_floor(primary, bounds.metric)),
+        quality(primary, bounds.margin, not missing and is_fair),
         reliability(primary, not missing),
         *stage(findings, primary),
         *costs(findings),
@@ -111,7 +121,7 @@ def judge(findings: Findings) -> Verdict:
         wanted += [] if missing else further_evidence(findings, primary, criteria)
         wanted += open_costs(criteria)
     elif decision == "do not adopt":
-        wanted += never_trained(primary)
+        wanted += mends(primary, criteria)
     return Verdict(decision, tuple(criteria), tuple(wanted), primary, bool(missing))
 
 
@@ -155,7 +165,10 @@ def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:
 
 def is_on_floor(primary: Comparison, metric: str) -> bool:
     """Whether no run of either arm translates yet."""
-    scores = [run.scores["bleu"] for pair in primary.pairs for run in pair if metric == "bleu"]
+    if metric != "bleu":
+        return False
+    found = [score(run, metric) for run in (*primary.candidate, *primary.baseline)]
+    scores = [one for one in found if one is not None]
     return bool(scores) and max(scores) < FLOOR
 
 
@@ -258,10 +271,13 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     are a second chance for an error; a fresh study of the same number has none.
     """
     bounds = findings.spec.criteria
+    few = [Wanted("seeds", ("quality",))] if len(findings.spec.seeds) < PAIRS else []
+    if findings.has_disturbed_budgets:
+        return [Wanted("speeds", ("quality",))]
     if is_on_floor(primary, bounds.metric):
-        return [Wanted("training", ("quality",))]
-    if never_trained(primary):
-        return never_trained(primary)
+        return [Wanted("training", ("quality",)), *few]
+    if mends(primary, []):
+        return mends(primary, [])
     if primary.gain is None or primary.seed_sd is None:
         return [Wanted("seeds", ("quality",))]
     estimate = primary.gain.estimate
@@ -277,13 +293,20 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     return wanted
 
 
-def never_trained(primary: Comparison) -> List[Wanted]:
-    """What would let an arm train of which every run failed."""
-    for runs in (primary.candidate, primary.baseline):
-        if runs and all(map(has_failed, runs)):
-            limits = all(run.outcome in ("out of time", "out of memory") for run in runs)
-            return [Wanted("limits" if limits else "rates", ("quality",))]
-    return []
+def mends(primary: Comparison, criteria: List[Criterion]) -> List[Wanted]:
+    """What would help an arm of which every run failed, or a candidate that fails too often."""
+    arms = (primary.candidate, primary.baseline)
+    groups: List[Tuple[CriterionName, Tuple[Run, ...]]] = [
+        ("quality", runs) for runs in arms if runs and all(map(has_failed, runs))
+    ]
+    if any(one.name == "reliability" and one.state is False for one in criteria):
+        groups.append(("reliability", primary.candidate))
+    found = []
+    for what, outcomes in MENDS.items():
+        names = [name for name, runs in groups if any(run.outcome in outcomes for run in runs)]
+        if names:
+            found.append(Wanted(what, tuple(dict.fromkeys(names))))
+    return found
 
 
 def lines_needed(primary: Comparison, distance: float, level: float) -> Optional[int]:

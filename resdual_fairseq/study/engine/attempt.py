@@ -84,12 +84,12 @@ class Attempt:
         """The arm's."""
         return commands.user_dir(self.spec, self.task.arm)
 
-    def limits(self) -> str:
-        """The spec's limits, in words."""
+    def limits(self) -> Dict[str, str]:
+        """The spec's limits in words, by what they stop at: ``time``, ``memory``."""
         limits = self.spec.limits
-        hours = [f"{limits.hours:g} hours"] if limits.hours else []
-        memory = [f"{limits.memory_gib:g} GiB"] if limits.memory_gib else []
-        return " and ".join([*hours, *memory])
+        hours = {"time": f"{limits.hours:g} hours"} if limits.hours else {}
+        memory = {"memory": f"{limits.memory_gib:g} GiB"} if limits.memory_gib else {}
+        return {**hours, **memory}
 
     def child(self, command: str, words: Sequence[str], seconds_before: float = 0.0) -> Exit:
         """Run one of fairseq's commands within the spec's limits."""

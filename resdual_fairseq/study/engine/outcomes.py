@@ -7,7 +7,8 @@ import shutil
 from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .processes import Exit
 
@@ -134,15 +135,15 @@ def exception(lines: List[str]) -> str:
     return " ".join([first, *map(str.strip, islice(further, LAST_LINES))])
 
 
-def ending(end: Exit, log: Path, limits: str = "") -> Ending:
+def ending(end: Exit, log: Path, limits: Mapping[str, str] = MappingProxyType({})) -> Ending:
     """How an attempt ended, from its exit status and its own part of the log."""
     text = tail(log, end.log_start)
     if end.stopped == "lease":
         return Ending("killed", "another worker took the task over")
     if end.stopped == "time":
-        return Ending("out of time", f"stopped at the limit of {limits}")
+        return Ending("out of time", f"stopped at the limit of {limits['time']}")
     if end.stopped == "memory":
-        return Ending("out of memory", f"stopped at the limit of {limits}")
+        return Ending("out of memory", f"stopped at the limit of {limits['memory']}")
     if end.oom_killed:
         return Ending("out of memory", "the system ended it for want of memory")
     if end.status < 0:

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Literal, Optional, Tuple
+from typing import Any, Dict, Literal, Optional, Tuple
 
 from ...errors import ResDualError
 from .attempts import run_folder
@@ -122,13 +122,18 @@ class StudyFolder:
             write_json(folder / "task.json", asdict(task))
         return folder
 
-    def write(self, record: Record) -> None:
-        """Keep a result; the first that was completed stays, unless this one has found more."""
+    def write(self, record: Record, seconds: float = 0.0) -> None:
+        """Keep a result; the first that was completed stays, unless this one has found more.
+
+        Args:
+            seconds: of the attempt that gave it, added to those of one that stays.
+        """
         path = self.begin(Task(**record["task"])) / "result.json"
         before = read_record(path, path.parent.name) if path.exists() else None
         is_done = before is not None and before["outcome"] == "completed"
-        if before is None or not is_done or set(before["found"]) < set(record["found"]):
-            write_json(path, sealed(record))
+        if before is not None and is_done and not set(before["found"]) < set(record["found"]):
+            record = {**before, "seconds": round(before["seconds"] + seconds, 1)}
+        write_json(path, sealed(record))
 
     def output(self, name: str, kind: str) -> Optional[Path]:
         """What later tasks read of this one, if it is on the disk."""
@@ -157,14 +162,3 @@ def write_json(path: Path, value: Any) -> None:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def checksums(paths: Iterator[Path]) -> str:
-    """One checksum of files, of their names and contents."""
-    found = hashlib.sha256()
-    for path in sorted(paths):
-        found.update(path.name.encode() + b"\0")
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                found.update(block)
-    return found.hexdigest()[:16]

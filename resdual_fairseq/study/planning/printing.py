@@ -39,7 +39,7 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
         f"{os.cpu_count()} cores), before any grid grows. {money(spec, hours)}"
         f"Memory: {max((one.memory for one in found), default=0) / GIB:.1f} GiB a worker. "
         f"Disk: {disk(spec, found, 1) / GIB:.2f} GiB with one worker. "
-        "Costs are measured at the end; nothing else should run then."
+        + ("Costs are measured at the end; nothing else should run then." if spec.measure else "")
         + (SPEEDS if spec.budgets.is_timed else ""),
         highlight=False,
     )

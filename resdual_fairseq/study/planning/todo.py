@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from ...errors import ResDualError
-from ..engine.tasks import Record, StudyFolder, Task, checksums
+from ..engine.tasks import Record, StudyFolder, Task
 from ..spec.keys import Spec
 from ..work import data
 from .plan import Planner
@@ -37,12 +36,7 @@ def lacks_flops(spec: Spec, record: Record) -> bool:
 
 def make_plan(spec: Spec, records: Records) -> Plan:
     """The plan as these results let it be known."""
-    own = {name: arm.user_dir for name, arm in spec.arms.items() if arm.user_dir is not None}
-    for name, folder in own.items():
-        if not folder.is_dir():
-            raise ResDualError(f"arms.{name}.user_dir: there is no folder {folder}; name another")
-    user_dirs = {name: checksums(folder.rglob("*.py")) for name, folder in own.items()}
-    return Planner(spec, records, data.input_checksums(spec), user_dirs).expand()
+    return Planner(spec, records, data.input_checksums(spec), data.user_dirs(spec)).expand()
 
 
 def wanted(plan: Plan, study: StudyFolder, records: Records) -> List[Task]:

@@ -41,7 +41,7 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     names = say.listed([say("criterion_" + name) for name in one.criteria])
     if one.what == "runs":
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
-    if one.what in ("training", "limits", "rates"):
+    if one.what in ("training", "speeds", "limits", "rates", "crashes"):
         return say("wanted_" + one.what, criteria=names)
     if one.what == "seeds" and one.count is None:
         has_one = len(analysis.verdict.primary.pairs) == 1 and "quality" in one.criteria

@@ -100,7 +100,7 @@ def end_of(run: Run, say: Texts) -> str:
 
 
 def identity(analysis: Analysis, run: Run, say: Texts) -> List[str]:
-    """Which run it is; width and data only where they vary."""
+    """Which run it is; width and data where they vary, updates where the budget is not they."""
     cell = run.cell
     found = [cell.arm, cell.depth]
     found += [str(cell.width)] if len(analysis.widths) > 1 else []
@@ -111,7 +111,13 @@ def identity(analysis: Analysis, run: Run, say: Texts) -> List[str]:
         values_name(run.values),
         str(run.seed),
         plain(run.budget),
+        *([f"{run.updates:,}"] if has_updates(analysis) else []),
     ]
+
+
+def has_updates(analysis: Analysis) -> bool:
+    """Whether a run's updates are worth telling: they may differ between arms at one budget."""
+    return analysis.spec.budgets.unit != "updates"
 
 
 def identity_head(analysis: Analysis, say: Texts) -> List[str]:
@@ -119,13 +125,14 @@ def identity_head(analysis: Analysis, say: Texts) -> List[str]:
     names += ["width"] if len(analysis.widths) > 1 else []
     names += ["fraction"] if len(analysis.fractions) > 1 else []
     return [say("head_" + name) for name in (*names, "role", "values", "seed")] + [
-        budget_head(analysis, say)
+        budget_head(analysis, say),
+        *([say("head_updates")] if has_updates(analysis) else []),
     ]
 
 
 def identity_align(analysis: Analysis) -> str:
     further = (len(analysis.widths) > 1) + (len(analysis.fractions) > 1)
-    return "ll" + "r" * further + "llrr"
+    return "ll" + "r" * further + "llrr" + "r" * has_updates(analysis)
 
 
 def budget_head(analysis: Analysis, say: Texts) -> str:

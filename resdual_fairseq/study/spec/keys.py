@@ -194,7 +194,10 @@ class Spec(Part):
     name: str = Field("study", description="shown in the report")
     task: Task = Field("translation", description="translation or language_modeling")
     data: Data
-    arms: Dict[str, Arm] = Field(min_length=2, description="name: its options")
+    arms: Dict[str, Arm] = Field(
+        min_length=2,
+        description="name: its options, or {options: ..., user_dir: a --user-dir of your own}",
+    )
     depths: List[Depth] = Field(min_length=1, description="layers, such as 6 (each side) or 12+3")
     widths: List[Width] = Field(min_length=1, description="the first one is judged")
     training: Options = Field(description="options of fairseq-train that all arms share")

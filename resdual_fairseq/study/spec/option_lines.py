@@ -19,7 +19,8 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(
         ("--finetune-from-model", "--log-file", "--patience", "--stop-min-lr"), "budgets"
     ),
-    **dict.fromkeys(("--path", "--results-path", "--gen-subset", "--user-dir"), "arms"),
+    **dict.fromkeys(("--path", "--results-path", "--gen-subset"), "arms"),
+    "--user-dir": "arms: NAME: {options: ..., user_dir: FOLDER}",
     **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
     **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),
     **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,6 @@ from ...files import replacing
 from ...preparation.prepare_text import prepare_text
 from ..engine.attempt import Attempt
 from ..engine.outcomes import Ending
-from ..engine.tasks import checksums
 from ..spec.keys import Spec
 
 ORDER = 1
@@ -182,3 +182,27 @@ def shares(lines: int, share: float) -> np.ndarray:
     """Which lines a share holds, in the order of the text."""
     order = np.random.RandomState(ORDER).permutation(lines)
     return np.sort(order[: max(1, round(share * lines))])
+
+
+def user_dirs(spec: Spec) -> Dict[str, str]:
+    """The checksum of the --user-dir of every arm that has its own.
+
+    Raises:
+        ResDualError: one is not there.
+    """
+    own = {name: arm.user_dir for name, arm in spec.arms.items() if arm.user_dir is not None}
+    for name, folder in own.items():
+        if not folder.is_dir():
+            raise ResDualError(f"arms.{name}.user_dir: there is no folder {folder}; name another")
+    return {name: checksums(folder.rglob("*.py")) for name, folder in own.items()}
+
+
+def checksums(paths: Iterator[Path]) -> str:
+    """One checksum of files, of their names and contents."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        found.update(path.name.encode() + b"\0")
+        with path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                found.update(block)
+    return found.hexdigest()[:16]
