@@ -16,7 +16,7 @@ from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
 from .engine.tasks import StudyFolder
 from .new import write_spec
-from .planning.todo import make_plan, records_of
+from .planning.todo import make_plan, records_of, wanted
 from .spec.keys import Spec
 from .spec.reading import located, read_spec
 from .worker import Worker
@@ -174,12 +174,23 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         return
     if options.workers:
         watch(start_here(spec, study, options.workers), study, say)
+        check_nothing_is_left(spec, study)
     else:
         Worker(spec, study, say).work()
     check_all_is_known(spec, study)
     folder = "" if options.folder is None else f" --folder {shlex.quote(str(options.folder))}"
     report = f"{PROGRAM} report {shlex.quote(str(options.spec))}{folder}"
     say(f"all runs are done; {report} writes the report")
+
+
+def check_nothing_is_left(spec: Spec, study: StudyFolder) -> None:
+    """Raise ResDualError where workers were killed, and no other took over."""
+    known = records_of(spec, study)
+    left = wanted(make_plan(spec, known), study, known)
+    if left:
+        raise ResDualError(
+            f"the workers ended with {len(left)} tasks left; the same command goes on"
+        )
 
 
 def check_all_is_known(spec: Spec, study: StudyFolder) -> None:

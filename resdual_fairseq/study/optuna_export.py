@@ -42,8 +42,9 @@ def export_to_optuna(findings: Findings, storage: str) -> int:
         ValueError,
         ImportError,
     ) as error:
+        said = getattr(error.__cause__ or error, "orig", None) or error  # without the SQL
         raise ResDualError(
-            f"Optuna cannot write to {storage}: {error}; give sqlite:///FILE"
+            f"Optuna cannot write to {storage}: {said}; give sqlite:///FILE, where there is room"
         ) from error
     return sum(map(len, groups.values()))
 

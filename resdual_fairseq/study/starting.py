@@ -96,7 +96,7 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
     """Tell of every result that comes in, until all workers have ended; Ctrl-C ends them.
 
     Raises:
-        ResDualError: a worker met something that a user has to mend, or died.
+        ResDualError: a worker met something that a user has to mend.
     """
     known = set(study.records())
     try:
@@ -113,10 +113,8 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
     for job in jobs:
         try:
             sentence = job.result()
-        except submitit.core.utils.UncompletedJobError as error:
-            raise ResDualError(
-                f"a worker ended before its time; its log {job.paths.stderr} says why; the same "
-                "command goes on"
-            ) from error
+        except submitit.core.utils.UncompletedJobError:
+            say(f"a worker was killed; what it said last stands in {job.paths.stdout}")
+            continue
         if sentence:
             raise ResDualError(sentence)

@@ -8,14 +8,16 @@ from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, List
+from unittest import mock
 
 import pytest
+import submitit
 import torch
 from filelock import SoftFileLease
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import cli, records
+from resdual_fairseq.study import cli, records, starting
 from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.engine.attempts import (
     attempts,
@@ -346,6 +348,19 @@ def test_seconds_of_work_that_is_done_again_are_kept(tmp_path: Path) -> None:
     study.write({**first, "seconds": 5.0, "detail": "again"}, 5.0)
     kept = study.records()[task.name]
     assert (kept["seconds"], kept["detail"]) == (15.0, first["detail"])
+
+
+def test_a_killed_worker_is_told_and_the_others_are_waited_for(tmp_path: Path) -> None:
+    killed = mock.Mock(paths=mock.Mock(stdout="1_log.out"))
+    killed.result.side_effect = submitit.core.utils.UncompletedJobError("no output")
+    other = mock.Mock(**{"result.return_value": ""})
+    told: List[str] = []
+    starting.watch([killed, other], StudyFolder(tmp_path), told.append)
+    assert told == ["a worker was killed; what it said last stands in 1_log.out"]
+    assert other.result.called
+    spec, study = studies.study_of(studies.write_spec(tmp_path))
+    with pytest.raises(ResDualError, match=r"with \d+ tasks left; the same command goes on"):
+        cli.check_nothing_is_left(spec, study)
 
 
 def test_the_time_of_a_killed_attempt_is_that_of_its_log(tmp_path: Path) -> None:
