@@ -404,9 +404,10 @@ def test_sentences_on_failures_are_told_in_japanese() -> None:
     ]
     sentences = [one.detail for one in failed if one is not None]
     sentences += [outcomes.overflow_sentence(outcomes.Losses(one, [], {})) for one in (train, [])]
-    for stopped in ("time", "memory"):
+    limits = {"time": "2 hours", "memory": "3 GiB"}
+    for stopped in limits:
         end = processes.Exit(-9, 1.0, 0, stopped)
-        sentences.append(outcomes.ending(end, Path("log"), "2 hours, 3 GiB").detail)
+        sentences.append(outcomes.ending(end, Path("log"), limits).detail)
     assert len(sentences) == 7
     told = [say.translated(sentence) for sentence in sentences]
     assert set(re.findall("[A-Za-z]{3,}", "".join(told))) == {"NaN", "inf", "hours", "GiB"}
