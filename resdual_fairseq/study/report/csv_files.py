@@ -19,11 +19,18 @@ def csv_files(analysis: Analysis) -> Dict[str, str]:
     """Their texts by their names; the same in every language."""
     return {
         "runs.csv": text_of([run_row(run, analysis) for run in analysis.findings.runs]),
-        "comparisons.csv": text_of(comparison_rows(analysis)),
+        "comparisons.csv": text_of(comparison_rows(analysis), COMPARISON_COLUMNS),
         "costs.csv": text_of(cost_rows(analysis), COST_COLUMNS),
     }
 
 
+COMPARISON_COLUMNS = (
+    "metric", "arm", "baseline", "depth", "width", "fraction", "budget", "unit", "reading",
+    "pairs", "arm_mean", "baseline_mean", "gain", "gain_low", "gain_high",
+    "by_seeds", "by_seeds_low", "by_seeds_high",
+    "by_bootstrap", "by_bootstrap_low", "by_bootstrap_high",
+    "p", "p_holm", "seed_sd", "sentence_sd",
+)  # fmt: skip
 COST_COLUMNS = (
     "arm", "depth", "width", "name", "unit", "value", "low", "high",
     "ratio", "ratio_low", "ratio_high", "energy_is_measured",
