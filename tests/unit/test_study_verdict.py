@@ -101,6 +101,7 @@ def test_where_all_runs_failed_that_is_to_change(
     assert verdict.decision == ("undecided" if len(arms) == 2 else "do not adopt")
     criteria: Any = ("quality",) if len(arms) == 2 else ("quality", "reliability")
     assert verdict.wanted == (Wanted(what, criteria),)
+    assert states(verdict)["reliability"] is (None if len(arms) == 2 else False)
 
 
 @pytest.mark.parametrize("gain", [1.5, 0.2])

@@ -187,12 +187,14 @@ def completed(runs: Tuple[Run, ...]) -> int:
 def reliability(primary: Comparison, is_final: bool) -> Criterion:
     """The candidate's runs fail no more often; one failure more leaves it open.
 
-    Counts decide, since a test of a handful of runs would let almost anything pass.
+    Counts decide, since a test of a handful of runs would let almost anything pass. Two arms that
+    never train are not compared.
     """
-    failures = [sum(map(has_failed, runs)) for runs in (primary.candidate, primary.baseline)]
+    arms = (primary.candidate, primary.baseline)
+    failures = [sum(map(has_failed, runs)) for runs in arms]
     more = failures[0] - failures[1]
     state = None
-    if is_final:
+    if is_final and any(map(completed, arms)):
         state = True if more <= 0 else False if more >= FAILURES else None
     return Criterion("reliability", state, Interval(float(more)), 0.0)
 
@@ -259,7 +261,7 @@ def further_evidence(
     wanted = []
     if "quality" in is_open:
         wanted += evidence_of_quality(findings, primary)
-    if "reliability" in is_open and not any(one.what == "seeds" for one in wanted):
+    if "reliability" in is_open and not any(one.what in ("seeds", *MENDS) for one in wanted):
         wanted.append(Wanted("seeds", ("reliability",)))
     return wanted
 
