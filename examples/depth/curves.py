@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from depth.learning import NAMES, Baselines, Outcome
+from depth.kinds import NAMES
+from depth.learning import Baselines, Outcome
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

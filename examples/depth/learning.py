@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 
-from resdual_fairseq.schemes import RESIDUALS
-
-NAMES = {kind: scheme.title for kind, scheme in RESIDUALS.items()}
+from depth.kinds import NAMES
 
 
 class Baselines(NamedTuple):

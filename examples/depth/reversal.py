@@ -24,18 +24,17 @@ from fairseq.data import Dictionary  # noqa: E402
 from fairseq.models import ARCH_CONFIG_REGISTRY  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from common.command_line import exit_status  # noqa: E402
+from common.command_line import exit_status, positive  # noqa: E402
+from depth.kinds import KINDS, LEARNED, NAMES, options_of  # noqa: E402
 from resdual_fairseq.preparation.run_steps import say, write_whole  # noqa: E402
 from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
 from resdual_fairseq.transformer import MODEL, ResDualTransformerModel  # noqa: E402
 
 LETTERS = 8
+HEADS = 2
 EVERY = 25
 """Updates between two tests."""
 ENOUGH = 0.99
-LEARNED = "learned"
-"""ResiDual with a learned alpha."""
-VARIANTS = [f"{kind}:{form}" for kind, scheme in RESIDUALS.items() for form in scheme.variants[1:]]
 
 
 class Task:
@@ -51,24 +50,13 @@ def build(kind: str, args: argparse.Namespace) -> ResDualTransformerModel:
     """The model, with its initial weights."""
     torch.manual_seed(args.seed)
     sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in (
-        ("layers", args.layers), ("attention_heads", 2), ("embed_dim", args.width),
+        ("layers", args.layers), ("attention_heads", HEADS), ("embed_dim", args.width),
         ("ffn_embed_dim", 2 * args.width))}  # fmt: skip
-    residual, _, variant = kind.partition(":")
-    form = {"residual_variant": variant or None}
-    if kind == LEARNED:
-        residual, form = "resdual", {"residual_alpha": "learned"}
     options = argparse.Namespace(
-        arch=MODEL, residual=residual, dropout=0.0, share_all_embeddings=True,
-        max_source_positions=64, max_target_positions=64, **sizes, **form)  # fmt: skip
+        arch=MODEL, dropout=0.0, share_all_embeddings=True,
+        max_source_positions=64, max_target_positions=64, **sizes, **options_of(kind))  # fmt: skip
     ARCH_CONFIG_REGISTRY[MODEL](options)
     return ResDualTransformerModel.build_model(options, Task())
-
-
-def title(kind: str) -> str:
-    if kind == LEARNED:
-        return "ResiDual, learned alpha"
-    residual, _, variant = kind.partition(":")
-    return RESIDUALS[residual].title + (f", {variant}" if variant else "")
 
 
 def sequences(count: int, length: int, generator: torch.Generator) -> Tensor:
@@ -133,7 +121,7 @@ def study(args: argparse.Namespace) -> None:
                 break
             failed.append(rate)
         told = f"{rate:g} | {found}" if found else f"none | not in {args.updates}"
-        rows.append(f"| {title(kind)} | {told} | {', '.join(map('{:g}'.format, failed))} |")
+        rows.append(f"| {NAMES[kind]} | {told} | {', '.join(map('{:g}'.format, failed))} |")
         say(f"{rows[-1]}  ({time.monotonic() - began:.0f} s)")
         write_whole(args.out, "\n".join(rows))
     say(f"written: {args.out}")
@@ -146,16 +134,25 @@ if __name__ == "__main__":
     every = [*RESIDUALS, "b2t:unscaled", LEARNED]
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the table, in Markdown")
-    add("--residuals", nargs="+", default=every, choices=[*every, *VARIANTS], metavar="KIND",
+    add("--residuals", nargs="+", default=every, choices=KINDS, metavar="KIND",
         help="KIND or KIND:VARIANT (all); learned is resdual with a learned alpha")  # fmt: skip
-    add("--layers", type=int, default=12, help="of either stack (12)")
-    add("--width", type=int, default=32, help="of the model; feed-forward is twice as wide (32)")
-    add("--length", type=int, default=5, help="letters of a sequence (5)")
+    add("--layers", type=positive, default=12, help="of either stack (12)")
+    add(
+        "--width",
+        type=positive,
+        default=32,
+        help="of the model; feed-forward is twice as wide (32)",
+    )
+    add("--length", type=positive, default=5, help="letters of a sequence (5)")
     add("--lr", type=float, nargs="+", default=[1e-3, 5e-4, 2.5e-4],
         help="learning rates, in their order (0.001 0.0005 0.00025)")  # fmt: skip
-    add("--warm-up", type=int, default=100, help="updates until the rate is reached (100)")
-    add("--updates", type=int, default=1500, help="at most (1500)")
-    add("--batch", type=int, default=64, help="sequences of an update (64)")
+    add("--warm-up", type=positive, default=100, help="updates until the rate is reached (100)")
+    add("--updates", type=positive, default=1500, help="at most (1500)")
+    add("--batch", type=positive, default=64, help="sequences of an update (64)")
     add("--seed", type=int, default=1, help="of weights and batches (1)")
     arguments = parser.parse_args()
+    if arguments.width % HEADS:
+        parser.error(f"--width has to be a multiple of its {HEADS} attention heads")
+    if not all(0 < rate < float("inf") for rate in arguments.lr):
+        parser.error("--lr takes learning rates above 0")
     sys.exit(exit_status("reversal.py", lambda: study(arguments)))

@@ -29,6 +29,7 @@ from common.command_line import exit_status  # noqa: E402
 from resdual_fairseq.diagnostics.curves import Curve, curves  # noqa: E402
 from resdual_fairseq.diagnostics.table import Row, read_table  # noqa: E402
 from resdual_fairseq.diagnostics.theory import Point, first_over_last, power_trend  # noqa: E402
+from resdual_fairseq.errors import ResDualError  # noqa: E402
 from resdual_fairseq.files import replacing  # noqa: E402
 from resdual_fairseq.preparation.run_steps import say, write_whole  # noqa: E402
 from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
@@ -164,6 +165,8 @@ def pick(found: Points, kind: str, stack: str, depth: int) -> list[Point] | None
 
 def write(args: argparse.Namespace) -> None:
     rows: list[Row] = read_table(args.measurements)
+    if not rows:
+        raise ResDualError(f"{args.measurements}: no measurements; resdual-diagnose init does them")
     found: dict[str, Any] = {name: curves(rows, name) for name in (*QUANTITIES, "largest")}
     kinds = [kind for kind in RESIDUALS if any(c.residual == kind for c in found["gradient"])]
     depths = sorted({row.depth for row in rows if row.depth})

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask for every detail
 
-from common.command_line import exit_status  # noqa: E402
+from common.command_line import exit_status, positive  # noqa: E402
 from depth.curves import draw_curves  # noqa: E402
+from depth.kinds import KINDS, options_of  # noqa: E402
 from depth.learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
 from resdual_fairseq.errors import ResDualError  # noqa: E402
 from resdual_fairseq.preparation.run_steps import (  # noqa: E402
@@ -35,7 +36,6 @@ from resdual_fairseq.preparation.run_steps import (  # noqa: E402
     tool,
     write_whole,
 )
-from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
 
 PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
@@ -50,7 +50,8 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.residual}-{self.layers}+{self.layers}-warm{self.warm_up}-seed{self.seed}"
+        kind = self.residual.replace(":", "-")
+        return f"{kind}-{self.layers}+{self.layers}-warm{self.warm_up}-seed{self.seed}"
 
 
 def plan(args: argparse.Namespace) -> Iterator[Run]:
@@ -65,8 +66,9 @@ def plan(args: argparse.Namespace) -> Iterator[Run]:
 def command(run: Run, args: argparse.Namespace, log: Path) -> list[str]:
     """The run's `fairseq-train`."""
     width = args.width
+    kind = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in options_of(run.residual).items())
     words = f"""
-        --user-dir {PLUGIN} --arch resdual_transformer --residual {run.residual}
+        --user-dir {PLUGIN} --arch resdual_transformer {kind}
         --encoder-layers {run.layers} --decoder-layers {run.layers} --share-all-embeddings
         --encoder-embed-dim {width} --encoder-ffn-embed-dim {2 * width}
         --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0
@@ -147,20 +149,28 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for logs, table and curves")
     kinds = ["post", "pre", "resdual"]
     add = parser.add_argument
-    add("--layers", type=int, nargs="+", default=[6, 12, 24], metavar="N", help="of either stack")
+    add(
+        "--layers",
+        type=positive,
+        nargs="+",
+        default=[6, 12, 24],
+        metavar="N",
+        help="of either stack",
+    )
     add(
         "--residuals",
         nargs="+",
         default=kinds,
-        choices=list(RESIDUALS),
-        help="residual connections",
+        choices=KINDS,
+        metavar="KIND",
+        help="KIND or KIND:VARIANT; learned is resdual with a learned alpha",
     )
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each")
     add("--warm-up", type=int, default=125, help="updates, in the runs that have one")
-    add("--updates", type=int, default=250, help="of every run")
+    add("--updates", type=positive, default=250, help="of every run")
     add("--lr", type=float, default=1e-3, help="the learning rate, constant after the warm-up")
-    add("--width", type=int, default=64, help="of the model; feed-forward is twice as wide")
-    add("--max-tokens", type=int, default=500, help="of a batch")
+    add("--width", type=positive, default=64, help="of the model; feed-forward is twice as wide")
+    add("--max-tokens", type=positive, default=500, help="of a batch")
     args = parser.parse_args()
     if not (args.data / "preprocess.log").exists() and not list(args.data.glob("dict.*.txt")):
         parser.error(f"{args.data} is no data-bin; examples/quickstart/prepare.py makes one")

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
+from ..errors import ResDualError
 from ..files import replacing
 
 FILE = "measurements.csv"
@@ -79,11 +80,21 @@ class Row(NamedTuple):
 
 
 def read_table(path: Path) -> List[Row]:
-    """All rows of a file; none where there is no file."""
+    """All rows of a file; none where there is no file.
+
+    Raises:
+        ResDualError: the file is another one, or was cut.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
-        return [parse_row(line) for line in list(csv.reader(stream))[1:]]
+        lines = list(csv.reader(stream))[1:]
+    try:
+        return [parse_row(line) for line in lines]
+    except (TypeError, ValueError) as error:
+        raise ResDualError(
+            f"{path} is no table of measurements; remove it, and measure again"
+        ) from error
 
 
 def parse_row(line: Sequence[str]) -> Row:

@@ -21,6 +21,7 @@ from .analysis.table import Cell
 from .engine import commands
 from .spec import search_space
 from .spec.keys import Spec
+from .spec.option_lines import is_share
 from .work import data
 
 UNKNOWN = re.compile(r"unrecognized arguments: (\S+)")
@@ -65,10 +66,19 @@ def check_training(spec: Spec) -> None:
                 commands.branch_options(values, 1, 0, 1),
             ):
                 parser = options.get_training_parser()
-                _, fault = parsed(parser, ["data", *shared, *own])
+                given, fault = parsed(parser, ["data", *shared, *own])
+                fault = fault or wrong_share(given)
                 if fault:
                     where = key_of(spec, name, fault)
                     raise ResDualError(f"{where}: {explained(fault, parser)}")
+
+
+def wrong_share(given: Optional[Namespace]) -> str:
+    """The first dropout, or other share of 1, that is none; as argparse would tell it."""
+    for name, value in vars(given or Namespace()).items():
+        if is_share(name.replace("_", "-")) and isinstance(value, float) and not 0 <= value < 1:
+            return f"argument --{name.replace('_', '-')}: {value:g} is not from 0 to below 1"
+    return ""
 
 
 def check_decoding(spec: Spec) -> None:

@@ -36,9 +36,10 @@ def test_a_rival_is_its_equation(case: str, depth: str) -> None:
     assert_is_equation(model, forward(model, batch), plain, expected, batch["target"].ne(PAD))
 
 
+@pytest.mark.parametrize("layers", [2, 5, 8])
 @pytest.mark.parametrize("case", CASES)
-def test_a_language_model_is_its_equation(case: str) -> None:
-    options = {"decoder_layers": 5, **options_of(case)}
+def test_a_language_model_is_its_equation(case: str, layers: int) -> None:
+    options = {"decoder_layers": layers, **options_of(case)}
     model = stir(build_lm(**options), size=0.1).eval()
     plain = PlainRivalLanguageModel(model, options)
     batch = lm_sample()

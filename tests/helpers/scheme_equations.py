@@ -274,6 +274,7 @@ def run(model: PlainModel, side: str, x: Tensor, blocks: List[Block]) -> Tensor:
 
 CASES: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "b2t": ("b2t", {}),
+    "b2t unscaled": ("b2t", {"residual_variant": "unscaled"}),
     "sandwich": ("sandwich", {}),
     "peri": ("sandwich", {"residual_variant": "peri"}),
     "mix": ("mix", {}),

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
+from fairseq import options
 
-from depth import reversal, schemes
+from depth import reversal, schemes, warm_up
+from depth.kinds import KINDS, options_of
 from resdual_fairseq.diagnostics.table import Row, write_table
+from resdual_fairseq.errors import ResDualError
 
 
 def rows(residual: str, decay: float) -> List[Row]:
@@ -35,6 +38,26 @@ def test_table_and_figure_of_schemes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rezero.startswith("| ReZero | 0 everywhere, 0 everywhere |")
     assert (tmp_path / "out" / "schemes.png").stat().st_size > 10_000
     assert post in capsys.readouterr().out
+
+
+def test_measurements_that_are_none(tmp_path: Path) -> None:
+    missing, broken = tmp_path / "none.csv", tmp_path / "broken.csv"
+    broken.write_text("a,b\n1,2\n")
+    with pytest.raises(ResDualError, match=r"none\.csv: no measurements"):
+        schemes.write(Namespace(measurements=missing, out=tmp_path))
+    with pytest.raises(ResDualError, match=r"broken\.csv is no table of measurements"):
+        schemes.write(Namespace(measurements=broken, out=tmp_path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_warm_up_study_takes_every_form(kind: str, tmp_path: Path) -> None:
+    run = warm_up.Run(kind, 2, 0, 1)
+    sizes = Namespace(data=tmp_path, width=32, lr=0.001, updates=5, max_tokens=100)
+    words = warm_up.command(run, sizes, tmp_path / "log")[1:]
+    given = options.parse_args_and_arch(options.get_training_parser(), words)
+    form = {"residual_alpha": 1.0, "residual_variant": None, **options_of(kind)}
+    assert {name: getattr(given, name) for name in form} == form
+    assert ":" not in run.name
 
 
 def settings(**changes: Any) -> Namespace:

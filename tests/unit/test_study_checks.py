@@ -26,6 +26,7 @@ FAULTS: Any = [
         "training: fairseq has no option --learning-rat",
     ),
     ({"training": TRAINING + " --dropout=x"}, "training: argument --dropout: invalid float value"),
+    ({"training": TRAINING + " --dropout 1.5"}, "training: argument --dropout: 1.5 is not from 0"),
     (
         {"training": TRAINING + " --criterion cross_entrop"},
         "training: --criterion has no 'cross_entrop'; did you",
@@ -83,3 +84,28 @@ def test_a_share_without_a_sentence_is_named(
         checks.check(spec)
     monkeypatch.setattr(data, "training_pairs", lambda spec: None)
     checks.check(spec)
+
+
+def test_a_text_that_is_not_the_test_set_s_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("one\rtwo\nthree")
+    for key in ("reference", "source"):
+        spec = spec_of(tmp_path, data={**studies.SPEC["data"], key: "text"})
+        for lines in (1, 3):
+            monkeypatch.setattr(data, "pairs_of", lambda *_, lines=lines: lines)
+            told = rf"data\.{key}: {text} has 2 lines and the test set of .* {lines} sentences"
+            with pytest.raises(ResDualError, match=told):
+                data.check_test_texts(spec, tmp_path)
+        monkeypatch.setattr(data, "pairs_of", lambda *_: 2)
+        data.check_test_texts(spec, tmp_path)
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    name = data.names_of(spec, "test")[0]
+    for content in (b"", b"MMIDIDX\x00\x00" + bytes(30)):
+        (tmp_path / f"{name}.idx").write_bytes(content)
+        with pytest.raises(ResDualError, match=rf"{name}\.idx is damaged; make the data-bin"):
+            data.pairs_of(spec, tmp_path, "test")

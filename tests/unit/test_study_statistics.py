@@ -170,6 +170,11 @@ def test_tuning_counts_failures_as_the_untrained_model() -> None:
     }
 
 
+def test_an_arm_that_no_rate_trains_is_not_called_easy_to_tune() -> None:
+    findings = made_findings(losses={CANDIDATE: (UNTRAINED,) * 3, BASELINE: (2.9, 2.6, 2.4)})
+    assert set(learning_rate_sensitivity(findings, CELLS)) == {CELLS[1]}
+
+
 def test_sensitivity_needs_a_common_grid() -> None:
     findings = made_findings(losses={CANDIDATE: (3.0, 2.5), BASELINE: (2.9, 2.6, 2.4)})
     assert learning_rate_sensitivity(findings, CELLS)[CELLS[1]] == pytest.approx(0.15)

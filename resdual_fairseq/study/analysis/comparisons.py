@@ -220,12 +220,16 @@ def loss_by_learning_rate(findings: Findings, cell: Cell) -> Dict[float, float]:
 def learning_rate_sensitivity(findings: Findings, cells: Sequence[Cell]) -> Dict[Cell, float]:
     """Mean loss over the learning rates that all the cells have, minus the best of them.
 
-    In bits a token, no loss counting as more than the untrained one (Wortsman et al. 2023). Empty
-    where the cells share fewer than two rates.
+    In bits a token, no loss counting as more than the untrained one (Wortsman et al. 2023). Without
+    cells that no rate trains; empty where the cells share fewer than two rates.
     """
     curves = {cell: loss_by_learning_rate(findings, cell) for cell in cells}
     shared = set.intersection(*(set(curve) for curve in curves.values()))
     if len(shared) < 2:
         return {}
     losses = {cell: [curve[rate] for rate in shared] for cell, curve in curves.items()}
-    return {cell: float(np.mean(values)) - min(values) for cell, values in losses.items()}
+    return {
+        cell: float(np.mean(values)) - min(values)
+        for cell, values in losses.items()
+        if min(values) < findings.untrained_loss
+    }

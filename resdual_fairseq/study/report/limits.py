@@ -30,6 +30,7 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
         say("limit_power"),
         say("limit_second_look"),
         say("limit_costs"),
+        *([] if has_energy(analysis) else [say("limit_energy", extra="study-energy")]),
     ]
 
 
@@ -76,3 +77,7 @@ def meaning(analysis: Analysis, say: Texts) -> List[str]:
         return [say("limit_loss")]
     found = [say("limit_metrics")]
     return [*found, say("limit_bleu")] if analysis.metric == "bleu" else found
+
+
+def has_energy(analysis: Analysis) -> bool:
+    return any("energy_joules" in cost.values for cost in analysis.findings.costs)

@@ -123,7 +123,7 @@ def sensitivity(analysis: Analysis, say: Texts) -> List[Block]:
         cells = [analysis.cell(arm, depth) for arm in analysis.arms]
         found = learning_rate_sensitivity(analysis.findings, cells)
         if found:
-            rows.append([depth, *(quality(found[cell], "valid_loss") for cell in cells)])
+            rows.append([depth, *(quality(found.get(cell), "valid_loss") for cell in cells)])
     if not rows:
         return []
     head = [say("head_depth"), *analysis.arms]

@@ -56,6 +56,7 @@ def input_checksums(spec: Spec) -> Inputs:
             f"data.data_bin: there is no folder {data_bin}; make it, or name another"
         )
     check_splits(spec, data_bin)
+    check_test_texts(spec, data_bin)
     check_subwords(spec, data_bin)
     files = sorted(data_files(data_bin))
     test = [path for path in files if path.name.startswith("test.")]
@@ -82,6 +83,20 @@ def check_splits(spec: Spec, data_bin: Path) -> None:
                     f"data.data_bin: {data_bin} has no {name}.idx; a study needs train, valid and "
                     "test, as fairseq-preprocess makes them of --trainpref, --validpref, --testpref"
                 )
+
+
+def check_test_texts(spec: Spec, data_bin: Path) -> None:
+    """Raise ResDualError where a text cannot be the one that the test set was made from."""
+    for key in ("reference", "source"):
+        path: Optional[Path] = getattr(spec.data, key)
+        if path is None or not path.is_file():
+            continue
+        lines = pairs_of(spec, data_bin, "test")
+        if lines != lines_of(path):
+            raise ResDualError(
+                f"data.{key}: {path} has {lines_of(path):,} lines and the test set of {data_bin} "
+                f"{lines:,} sentences; name the text that it was made from"
+            )
 
 
 def check_subwords(spec: Spec, data_bin: Path) -> None:
@@ -147,13 +162,32 @@ def prepare(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
 def training_pairs(spec: Spec) -> Optional[int]:
     """How many sentences there are to train on, at most; None where the data cannot be read."""
     if spec.data.text is not None:
-        with suppress(OSError), spec.data.text[0].open("rb") as stream:
-            return sum(1 for _ in stream)
+        with suppress(OSError):
+            return lines_of(spec.data.text[0])
         return None
-    name = Path(str(spec.data.data_bin)) / names_of(spec, "train")[0]
-    if not name.with_name(name.name + ".idx").is_file():
-        return None
-    return len(indexed_dataset.make_dataset(str(name), impl="mmap"))
+    data_bin = Path(str(spec.data.data_bin))
+    is_there = (data_bin / f"{names_of(spec, 'train')[0]}.idx").is_file()
+    return pairs_of(spec, data_bin, "train") if is_there else None
+
+
+def lines_of(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(1 for _ in stream)
+
+
+def pairs_of(spec: Spec, data_bin: Path, split: str) -> int:
+    """How many sentences a split has.
+
+    Raises:
+        ResDualError: its index is damaged.
+    """
+    name = data_bin / names_of(spec, split)[0]
+    try:
+        return len(indexed_dataset.make_dataset(str(name), impl="mmap"))
+    except Exception as error:  # whatever numpy makes of a file that was cut
+        raise ResDualError(
+            f"{name}.idx is damaged; make the data-bin anew with fairseq-preprocess"
+        ) from error
 
 
 def subset(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
