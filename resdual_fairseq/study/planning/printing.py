@@ -36,7 +36,8 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
     hours = sum(one.hours for one in found)
     console.print(
         f"\nIn all {hours:.1f} hours of one worker ({spec.threads} thread(s); this machine has "
-        f"{os.cpu_count()} cores), before any grid grows. {money(spec, hours)}"
+        f"{os.cpu_count()} cores), before any grid grows (too many, if other work slowed the short "
+        f"runs). {done_so_far(spec, study)}{money(spec, hours)}"
         f"Memory: {max((one.memory for one in found), default=0) / GIB:.1f} GiB a worker. "
         f"Disk: {disk(spec, found, 1) / GIB:.2f} GiB with one worker. "
         + ("Costs are measured at the end; nothing else should run then." if spec.measure else "")
@@ -54,6 +55,12 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
         "in about half of all studies.",
         highlight=False,
     )
+
+
+def done_so_far(spec: Spec, study: StudyFolder) -> str:
+    runs = collect(spec, study).runs
+    done = sum(run.outcome is not None for run in runs)
+    return f"Of the {len(runs)} runs known, {done} are done. " if done else ""
 
 
 def money(spec: Spec, hours: float) -> str:
