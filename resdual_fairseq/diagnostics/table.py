@@ -87,11 +87,10 @@ def read_table(path: Path) -> List[Row]:
     """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        lines = list(csv.reader(stream))[1:]
     try:
-        return [parse_row(line) for line in lines]
-    except (TypeError, ValueError) as error:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [parse_row(line) for line in list(csv.reader(stream))[1:]]
+    except (TypeError, ValueError, csv.Error) as error:
         raise ResDualError(
             f"{path} is no table of measurements; remove it, and measure again"
         ) from error
