@@ -45,6 +45,7 @@ def check(spec: Spec) -> None:
     check_scores(spec)
     check_comet(spec)
     check_slurm(spec)
+    data.check_whole(spec)
     check_fractions(spec)
 
 

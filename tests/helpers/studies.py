@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Tuple
 from unittest import mock
 
+import torch
 import yaml
+from fairseq.data import indexed_dataset
 
 from resdual_fairseq.study import worker
 from resdual_fairseq.study.engine.attempt import Attempt
@@ -42,8 +44,10 @@ def write_spec(place: Path, **changes: Any) -> Path:
     if not data_bin.exists():
         data_bin.mkdir()
         for split in ("train", "valid", "test"):
-            for language in ("src", "tgt"):
-                (data_bin / f"{split}.src-tgt.{language}.idx").write_text(split)
+            for name in (split, f"{split}.src-tgt.src", f"{split}.src-tgt.tgt"):
+                builder = indexed_dataset.make_builder(str(data_bin / f"{name}.bin"), impl="mmap")
+                builder.add_item(torch.tensor([4, 5, 2]))
+                builder.finalize(str(data_bin / f"{name}.idx"))
     values = {key: one for key, one in {**SPEC, **changes}.items() if one is not None}
     path = place / "study.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))

@@ -102,10 +102,22 @@ def test_a_text_that_is_not_the_test_set_s_is_named(
         data.check_test_texts(spec, tmp_path)
 
 
-def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+def test_a_damaged_file_of_the_data_is_named(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
+    folder = Path(str(spec.data.data_bin))
+    dictionary = folder / "dict.src.txt"
+    dictionary.write_text("a 1\n")
+    data.check_whole(spec)
     name = data.names_of(spec, "test")[0]
-    for content in (b"", b"MMIDIDX\x00\x00" + bytes(30)):
-        (tmp_path / f"{name}.idx").write_bytes(content)
-        with pytest.raises(ResDualError, match=rf"{name}\.idx is damaged; make the data-bin"):
-            data.pairs_of(spec, tmp_path, "test")
+    for path, content in (
+        (dictionary, b"\xff\n"),
+        (dictionary, b"a 1\na 2\n"),
+        (folder / f"{name}.bin", bytes(5)),
+        (folder / f"{name}.idx", b""),
+        (folder / f"{name}.idx", b"MMIDIDX\x00\x00" + bytes(30)),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(ResDualError, match=f"{path} is damaged or missing; make the data-bin"):
+            checks.check(spec)
+        path.write_bytes(whole)

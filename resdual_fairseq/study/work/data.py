@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from fairseq.data import indexed_dataset
+from fairseq.data import FairseqDataset, indexed_dataset
 from fairseq.data.dictionary import Dictionary
 
 from ...errors import ResDualError
@@ -22,6 +22,7 @@ from ..spec.keys import Spec
 
 ORDER = 1
 """Seed of the order in which training pairs enter the shares."""
+SPLITS = ("train", "valid", "test")
 
 
 def data_files(data_bin: Path) -> Iterator[Path]:
@@ -76,13 +77,39 @@ def checksum(paths: Sequence[Path]) -> str:
 
 def check_splits(spec: Spec, data_bin: Path) -> None:
     """Raise ResDualError where a split is missing that the study needs."""
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         for name in names_of(spec, split):
             if not (data_bin / f"{name}.idx").is_file():
                 raise ResDualError(
                     f"data.data_bin: {data_bin} has no {name}.idx; a study needs train, valid and "
                     "test, as fairseq-preprocess makes them of --trainpref, --validpref, --testpref"
                 )
+
+
+def check_whole(spec: Spec) -> None:
+    """Raise ResDualError where fairseq could not read a file of the data-bin to its end."""
+    data_bin = Path(str(spec.data.data_bin))
+    if spec.data.data_bin is None or not data_bin.is_dir():
+        return
+    check_splits(spec, data_bin)
+    for name in (name for split in SPLITS for name in names_of(spec, split)):
+        lines = sentences(data_bin / name)
+        with named(f"{data_bin / name}.bin"):
+            lines[len(lines) - 1]
+    for dictionary in data_bin.glob("dict.*txt"):
+        with named(str(dictionary)):
+            Dictionary.load(str(dictionary))
+
+
+@contextmanager
+def named(file: str) -> Iterator[None]:
+    """Name the file that fairseq or numpy cannot read: each has many errors for that."""
+    try:
+        yield
+    except Exception as error:
+        raise ResDualError(
+            f"{file} is damaged or missing; make the data-bin anew with fairseq-preprocess, as mmap"
+        ) from error
 
 
 def check_test_texts(spec: Spec, data_bin: Path) -> None:
@@ -181,13 +208,17 @@ def pairs_of(spec: Spec, data_bin: Path, split: str) -> int:
     Raises:
         ResDualError: its index is damaged.
     """
-    name = data_bin / names_of(spec, split)[0]
-    try:
-        return len(indexed_dataset.make_dataset(str(name), impl="mmap"))
-    except Exception as error:  # whatever numpy makes of a file that was cut
-        raise ResDualError(
-            f"{name}.idx is damaged; make the data-bin anew with fairseq-preprocess"
-        ) from error
+    return len(sentences(data_bin / names_of(spec, split)[0]))
+
+
+def sentences(name: Path) -> FairseqDataset:
+    """A file of a split.
+
+    Raises:
+        ResDualError: its index is damaged.
+    """
+    with named(f"{name}.idx"):
+        return indexed_dataset.make_dataset(str(name), impl="mmap")
 
 
 def subset(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
@@ -202,7 +233,7 @@ def subset(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         for name in names_of(spec, "train"):
             language = "" if spec.task == "language_modeling" else "." + name.rsplit(".", 1)[1]
             dictionary = Dictionary.load(str(whole / f"dict{language}.txt"))
-            lines = indexed_dataset.make_dataset(str(whole / name), impl="mmap")
+            lines = sentences(whole / name)
             builder = indexed_dataset.make_builder(
                 str(folder / f"{name}.bin"), impl="mmap", vocab_size=len(dictionary)
             )
