@@ -99,7 +99,7 @@ def scale(axis: Any, values: Sequence[float]) -> None:
         return
     axis.set_xscale("log")
     axis.set_xlim(values[0] / 1.4, values[-1] * 1.4)
-    shown = values[:: -(-len(values) // 6)]
+    shown = values[:: -(-len(values) // 5)]
     drawing.names_on(axis.xaxis, shown, [f"{value:.2g}" for value in shown])
 
 
