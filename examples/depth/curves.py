@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from depth.kinds import NAMES
 from depth.learning import Baselines, Outcome
+from resdual_fairseq.schemes.kinds import kinds, title_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -36,7 +36,7 @@ def draw_curves(outcomes: Sequence[Outcome], baselines: Baselines, folder: Path)
         for column, layers in enumerate(depths):
             axis = axes[row][column]
             panel = [o for o in outcomes if (o.run.warm_up, o.run.layers) == (warm_up, layers)]
-            for residual in NAMES:
+            for residual in kinds():
                 same = [o for o in panel if o.run.residual == residual]
                 draw_kind(axis, same, residual)
             axis.axhline(baselines.unigram, color="black", linestyle=":", linewidth=1)
@@ -66,12 +66,12 @@ def draw_kind(axis: plt.Axes, same: Sequence[Outcome], residual: str) -> None:
     updates = sorted(by_update)
     if not updates:
         return
-    color = COLORS.get(residual, MORE_COLORS[list(NAMES).index(residual) % len(MORE_COLORS)])
+    color = COLORS.get(residual, MORE_COLORS[kinds().index(residual) % len(MORE_COLORS)])
     axis.plot(
         updates,
         [float(np.mean(by_update[u])) for u in updates],
         color=color,
-        label=NAMES[residual],
+        label=title_of(residual),
     )
     axis.fill_between(
         updates,

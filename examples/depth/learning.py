@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 
-from depth.kinds import NAMES
+from resdual_fairseq.schemes.kinds import title_of
 
 
 class Baselines(NamedTuple):
@@ -122,7 +122,7 @@ def table(outcomes: Sequence[Outcome], baselines: Baselines, updates: int) -> st
             wanted = (residual, warm_up, layers)
             same = [o for o in outcomes if (o.run.residual, o.run.warm_up, o.run.layers) == wanted]
             cells.append(cell(same))
-        rows.append(f"| {NAMES[residual]} | {warm_up or 'none'} | " + " | ".join(cells) + " |")
+        rows.append(f"| {title_of(residual)} | {warm_up or 'none'} | " + " | ".join(cells) + " |")
     return "\n".join(
         [
             *rows,

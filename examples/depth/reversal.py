@@ -25,9 +25,9 @@ from fairseq.models import ARCH_CONFIG_REGISTRY  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from common.command_line import exit_status, positive  # noqa: E402
-from depth.kinds import KINDS, LEARNED, NAMES, options_of  # noqa: E402
 from resdual_fairseq.preparation.run_steps import say, write_whole  # noqa: E402
 from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
+from resdual_fairseq.schemes.kinds import LEARNED, kinds, options_of, title_of  # noqa: E402
 from resdual_fairseq.transformer import MODEL, ResDualTransformerModel  # noqa: E402
 
 LETTERS = 8
@@ -121,7 +121,7 @@ def study(args: argparse.Namespace) -> None:
                 break
             failed.append(rate)
         told = f"{rate:g} | {found}" if found else f"none | not in {args.updates}"
-        rows.append(f"| {NAMES[kind]} | {told} | {', '.join(map('{:g}'.format, failed))} |")
+        rows.append(f"| {title_of(kind)} | {told} | {', '.join(map('{:g}'.format, failed))} |")
         say(f"{rows[-1]}  ({time.monotonic() - began:.0f} s)")
         write_whole(args.out, "\n".join(rows))
     say(f"written: {args.out}")
@@ -134,7 +134,7 @@ if __name__ == "__main__":
     every = [*RESIDUALS, "b2t:unscaled", LEARNED]
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the table, in Markdown")
-    add("--residuals", nargs="+", default=every, choices=KINDS, metavar="KIND",
+    add("--residuals", nargs="+", default=every, choices=kinds(), metavar="KIND",
         help="KIND or KIND:VARIANT (all); learned is resdual with a learned alpha")  # fmt: skip
     add("--layers", type=positive, default=12, help="of either stack (12)")
     add(

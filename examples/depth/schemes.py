@@ -32,7 +32,7 @@ from resdual_fairseq.diagnostics.theory import Point, first_over_last, power_tre
 from resdual_fairseq.errors import ResDualError  # noqa: E402
 from resdual_fairseq.files import replacing  # noqa: E402
 from resdual_fairseq.preparation.run_steps import say, write_whole  # noqa: E402
-from resdual_fairseq.schemes import RESIDUALS  # noqa: E402
+from resdual_fairseq.schemes.kinds import kinds, title_of  # noqa: E402
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -59,9 +59,9 @@ def along(points: Sequence[Point], parts: int) -> tuple[list[float], list[float]
     ]
 
 
-def draw(found: dict[str, Points], kinds: Sequence[str], path: Path) -> None:
+def draw(found: dict[str, Points], measured: Sequence[str], path: Path) -> None:
     """Solid lines are decoders, dashed ones encoders; the darker, the deeper."""
-    bands = math.ceil(len(kinds) / COLUMNS)
+    bands = math.ceil(len(measured) / COLUMNS)
     rows = bands * len(QUANTITIES)
     figure, axes = plt.subplots(
         rows, COLUMNS, figsize=(2.6 * COLUMNS, 2.1 * rows), sharex=True, layout="constrained"
@@ -75,7 +75,7 @@ def draw(found: dict[str, Points], kinds: Sequence[str], path: Path) -> None:
     }
     for axis in axes.flat:
         axis.set_visible(False)
-    for number, kind in enumerate(kinds):
+    for number, kind in enumerate(measured):
         for band, quantity in enumerate(QUANTITIES):
             axis = axes[number // COLUMNS * len(QUANTITIES) + band][number % COLUMNS]
             axis.set_visible(True)
@@ -95,7 +95,7 @@ def draw(found: dict[str, Points], kinds: Sequence[str], path: Path) -> None:
             if not any(line.get_ydata().size for line in axis.lines):
                 axis.text(0.5, 0.5, "0 everywhere", ha="center", transform=axis.transAxes)
             axis.set_yscale("log")
-            axis.set_title(f"{RESIDUALS[kind].title}" if band == 0 else "", fontsize=10)
+            axis.set_title(title_of(kind) if band == 0 else "", fontsize=10)
             axis.grid(True, alpha=0.3)
             axis.tick_params(labelsize=7)
             axis.yaxis.set_minor_formatter(NullFormatter())
@@ -125,7 +125,7 @@ def exponent(points: Sequence[Point] | None) -> str:
         return "0"
 
 
-def table(found: dict[str, Points], kinds: Sequence[str], depths: Sequence[int]) -> str:
+def table(found: dict[str, Points], measured: Sequence[str], depths: Sequence[int]) -> str:
     """Markdown: a row a scheme."""
     heads = [f"gradient, first / last block, {d} + {d}: encoder, decoder" for d in depths]
     last = depths[-1]
@@ -134,7 +134,7 @@ def table(found: dict[str, Points], kinds: Sequence[str], depths: Sequence[int])
         f"the power of: encoder, decoder | largest number at {last} + {last} |",
         "|---|" + "---|" * (len(depths) + 2),
     ]
-    for kind in kinds:
+    for kind in measured:
         cells = [
             ", ".join(ratio(pick(found["gradient"], kind, s, d)) for s in ("encoder", "decoder"))
             for d in depths
@@ -148,8 +148,7 @@ def table(found: dict[str, Points], kinds: Sequence[str], depths: Sequence[int])
             for point in pick(found["largest"], kind, stack, last) or []
         )
         rows.append(
-            f"| {RESIDUALS[kind].title} | {' | '.join(cells)} | {', '.join(change)} | "
-            f"{largest:.3g} |"
+            f"| {title_of(kind)} | {' | '.join(cells)} | {', '.join(change)} | {largest:.3g} |"
         )
     return "\n".join(rows)
 
@@ -168,12 +167,12 @@ def write(args: argparse.Namespace) -> None:
     if not rows:
         raise ResDualError(f"{args.measurements}: no measurements; resdual-diagnose init does them")
     found: dict[str, Any] = {name: curves(rows, name) for name in (*QUANTITIES, "largest")}
-    kinds = [kind for kind in RESIDUALS if any(c.residual == kind for c in found["gradient"])]
+    measured = [kind for kind in kinds() if any(c.residual == kind for c in found["gradient"])]
     depths = sorted({row.depth for row in rows if row.depth})
     args.out.mkdir(parents=True, exist_ok=True)
-    text = table(found, kinds, sorted({depths[0], depths[len(depths) // 2], depths[-1]}))
+    text = table(found, measured, sorted({depths[0], depths[len(depths) // 2], depths[-1]}))
     write_whole(args.out / "schemes.md", text)
-    draw(found, kinds, args.out / "schemes.png")
+    draw(found, measured, args.out / "schemes.png")
     say(f"{text}\nwritten: {args.out}/schemes.md and schemes.png")
 
 

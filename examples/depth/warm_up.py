@@ -27,7 +27,6 @@ logging.basicConfig(level=logging.WARNING)  # before fairseq, which would ask fo
 
 from common.command_line import exit_status, positive  # noqa: E402
 from depth.curves import draw_curves  # noqa: E402
-from depth.kinds import KINDS, options_of  # noqa: E402
 from depth.learning import Baselines, Outcome, read_log, table, write_rows  # noqa: E402
 from resdual_fairseq.errors import ResDualError  # noqa: E402
 from resdual_fairseq.preparation.run_steps import (  # noqa: E402
@@ -36,6 +35,7 @@ from resdual_fairseq.preparation.run_steps import (  # noqa: E402
     tool,
     write_whole,
 )
+from resdual_fairseq.schemes.kinds import kinds, options_of  # noqa: E402
 
 PLUGIN = Path(__file__).resolve().parents[2] / "resdual_fairseq"
 
@@ -147,7 +147,6 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("data", type=Path, help="data-bin folder")
     parser.add_argument("--out", type=Path, required=True, help="folder for logs, table and curves")
-    kinds = ["post", "pre", "resdual"]
     add = parser.add_argument
     add(
         "--layers",
@@ -160,8 +159,8 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--residuals",
         nargs="+",
-        default=kinds,
-        choices=KINDS,
+        default=["post", "pre", "resdual"],
+        choices=kinds(),
         metavar="KIND",
         help="KIND or KIND:VARIANT; learned is resdual with a learned alpha",
     )

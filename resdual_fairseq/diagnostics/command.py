@@ -17,7 +17,6 @@ from .. import __version__
 from ..checkpoints.contents import add_user_dir, import_user_dir
 from ..compat import require
 from ..files import replacing
-from ..schemes import RESIDUALS
 from . import checkpoints, data, untrained
 from .measure import Label, measure
 from .session import Session
@@ -60,9 +59,10 @@ def parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--residual",
         nargs="+",
-        choices=list(RESIDUALS),
+        metavar="KIND",
         default=["post", "pre", "resdual"],
-        help="kinds of residual connections (default: post pre resdual)",
+        help="ways to join blocks (default: post pre resdual): KIND as fairseq-train takes it, "
+        "KIND:VARIANT for another of its forms, or learned: resdual with a learned alpha",
     )
     init.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (1)")
     init.add_argument("--arch", default=untrained.MODEL, help="preset (resdual_transformer)")

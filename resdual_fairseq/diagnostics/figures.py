@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..files import replacing
-from ..schemes import RESIDUALS
+from ..schemes.kinds import title_of
 from .curves import Curve, curves, within
 from .table import Row
 from .theory import Point, collapse, exponential_trend, level, resdual_bound
@@ -24,7 +24,6 @@ TAB20 = tuple(to_hex(plt.get_cmap("tab20")(n)) for n in range(20))
 COLORS = {"post": "#D55E00", "pre": "#0072B2", "resdual": "#009E73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""
 MORE_COLORS = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", *TAB20)
-NAMES = {kind: scheme.title for kind, scheme in RESIDUALS.items()}
 PARTS = {
     "self_attn": ("o", "self-attention"),
     "cross_attn": ("s", "cross-attention"),
@@ -198,7 +197,7 @@ def color_of(found: Collection[Curve]) -> Dict[Curve, str]:
 
 def legend_name(curve: Curve) -> str:
     """The kind, whose depths have panels of their own; of a checkpoint its name as well."""
-    kind = NAMES.get(curve.residual, curve.residual)
+    kind = title_of(curve.residual)
     by_depth = curve.name.startswith(f"{curve.residual}, ")
     return kind if by_depth else f"{curve.name} ({kind})"
 
@@ -211,7 +210,7 @@ def legend(
     handles = [Line2D([], [], color=c, linewidth=3, label=name) for name, c in names.items()]
     for residual, theory in figure.theories.items():
         if any(curve.residual == residual for curve in found):
-            label = f"{NAMES[residual]}: {theory.name}"
+            label = f"{title_of(residual)}: {theory.name}"
             color = COLORS[residual]
             handles.append(Line2D([], [], color=color, linestyle="--", linewidth=2, label=label))
     seen = {point.part for points in found.values() for point in points}

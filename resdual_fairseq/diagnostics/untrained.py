@@ -8,6 +8,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_INV_REGISTRY, ARCH_M
 from fairseq.tasks import FairseqTask
 
 from ..errors import ResDualError
+from ..schemes.kinds import options_of
 from ..transformer import MODEL
 from .measure import Label
 
@@ -30,7 +31,7 @@ def model_options(args: Namespace, residual: str, depth: int) -> Namespace:
 
     Args:
         args: with ``arch`` and ``width``, ``ffn``, ``heads``; None takes the preset's.
-        residual: the kind of its residual connections.
+        residual: the kind of its residual connections, of schemes/kinds.py.
         depth: layers of the encoder, and as many of the decoder.
     """
     if args.arch not in ARCH_MODEL_INV_REGISTRY[MODEL]:
@@ -45,7 +46,7 @@ def model_options(args: Namespace, residual: str, depth: int) -> Namespace:
     options = Namespace(
         arch=args.arch,
         _name=args.arch,
-        residual=residual,
+        **options_of(residual),
         encoder_layers=depth,
         decoder_layers=depth,
         **{name: value for name, value in given.items() if value is not None},

@@ -8,9 +8,11 @@ import pytest
 from fairseq import options
 
 from depth import reversal, schemes, warm_up
-from depth.kinds import KINDS, options_of
 from resdual_fairseq.diagnostics.table import Row, write_table
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.residual import PreLN
+from resdual_fairseq.schemes import RESIDUALS
+from resdual_fairseq.schemes.kinds import kinds, options_of, title_of
 
 
 def rows(residual: str, decay: float) -> List[Row]:
@@ -49,7 +51,18 @@ def test_measurements_that_are_none(tmp_path: Path) -> None:
         schemes.write(Namespace(measurements=broken, out=tmp_path))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_that_is_no_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("own", "siamese:bar", "learned:post"):
+        with pytest.raises(
+            ResDualError, match=f"--residual {name} is unknown; give one of resdual, "
+        ):
+            options_of(name)
+    monkeypatch.setitem(RESIDUALS, "own", PreLN)
+    assert options_of("own") == {"residual": "own"}
+    assert title_of("own:best") == "Pre-LN, best" and title_of("nobody's") == "nobody's"
+
+
+@pytest.mark.parametrize("kind", kinds())
 def test_the_warm_up_study_takes_every_form(kind: str, tmp_path: Path) -> None:
     run = warm_up.Run(kind, 2, 0, 1)
     sizes = Namespace(data=tmp_path, width=32, lr=0.001, updates=5, max_tokens=100)
