@@ -4,7 +4,8 @@ import argparse
 import importlib.util
 import sys
 import types
-from typing import Any, Callable, List
+from collections.abc import Iterable
+from typing import Any, Callable, Dict, Optional, get_args, get_origin, get_type_hints
 
 import torch
 from fairseq import options
@@ -122,11 +123,21 @@ def help_group(container: Any, title: str, description: str) -> Any:
     return container.add_argument_group(title, description, argument_default=argparse.SUPPRESS)
 
 
-def slurm_keys() -> List[str]:
-    """The keys of sbatch that submitit takes; it names them itself only where Slurm is."""
-    import submitit
+def slurm_keys() -> Dict[str, Optional[type]]:
+    """The keys of sbatch that submitit takes: an int, a list or a dict; None: one word.
 
-    return sorted(submitit.SlurmExecutor._valid_parameters())
+    It names them itself only where Slurm is.
+    """
+    from submitit import SlurmExecutor
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    found: Dict[str, Optional[type]] = {}
+    for name, kind in get_type_hints(_make_sbatch_string).items():
+        kinds = [get_origin(one) or one for one in (kind, *get_args(kind))]
+        is_list = any(one in (list, Iterable) for one in kinds)
+        is_whole = int in kinds and str not in kinds
+        found[name] = list if is_list else dict if dict in kinds else int if is_whole else None
+    return {name: found.get(name) for name in sorted(SlurmExecutor._valid_parameters())}
 
 
 def map_as_dictionary(kind: type) -> None:

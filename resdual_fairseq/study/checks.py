@@ -23,6 +23,7 @@ from .spec import search_space
 from .spec.keys import Spec
 from .spec.option_lines import is_share
 from .work import data
+from .work.evaluating import main_language
 
 UNKNOWN = re.compile(r"unrecognized arguments: (\S+)")
 CHOICE = re.compile(r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)")
@@ -31,6 +32,27 @@ LIKENESS = 0.75
 """Share of letters in common from which on a known name may be what was meant."""
 SHOWN = 12
 """Choices up to which all of them are named."""
+NOT_FOR_SCORES = {
+    "nbest": "the best translation of a sentence is scored",
+    **dict.fromkeys(
+        ("score_reference", "prefix_size", "constraints"),
+        "the model would be given words of the reference",
+    ),
+    **dict.fromkeys(
+        ("num_shards", "skip_invalid_size_inputs_valid_test"), "the whole test set is scored"
+    ),
+    **dict.fromkeys(
+        ("quiet", "retain_iter_history", "print_step"), "translations alone have to be printed"
+    ),
+}
+"""Options of the test with which scores would not be those of its translations, and why."""
+WORTH: Dict[Optional[type], str] = {
+    None: "one word",
+    int: "a whole number of 1 or more",
+    list: "a list of lines",
+    dict: "keys with values",
+}
+"""What Slurm's keys take."""
 
 
 def check(spec: Spec) -> None:
@@ -96,8 +118,9 @@ def check_decoding(spec: Spec) -> None:
         return
     if getattr(given, "beam", 1) < 1:
         refuse_decoding(f"--beam {given.beam} finds nothing; give 1 or more")
-    if getattr(given, "nbest", 1) > 1:
-        refuse_decoding("the best translation of a sentence is scored; leave --nbest out")
+    for name, reason in NOT_FOR_SCORES.items():
+        if getattr(given, name, None) != parser.get_default(name):
+            refuse_decoding(f"{reason}; leave --{name.replace('_', '-')} out")
     try:
         encoders.build_bpe(given)
         encoders.build_tokenizer(given)
@@ -113,7 +136,7 @@ def check_scores(spec: Spec) -> None:
     if spec.task != "translation":
         return
     try:
-        BLEU(trg_lang=str(spec.data.target_lang))
+        BLEU(trg_lang=main_language(str(spec.data.target_lang)))
     except (RuntimeError, ImportError) as error:
         raise ResDualError(
             f"data.target_lang: sacreBLEU cannot score {spec.data.target_lang}: "
@@ -135,15 +158,27 @@ def check_comet(spec: Spec) -> None:
 
 def check_slurm(spec: Spec) -> None:
     known = slurm_keys()
-    for key in spec.slurm:
+    for key, value in spec.slurm.items():
         if key not in known:
-            raise ResDualError(f"slurm.{key}: submitit has no such key; {hint(key, known)}")
-    if not isinstance(spec.slurm.get("time", 0), int):
-        raise ResDualError(f"slurm.time: {spec.slurm['time']}: give minutes, such as 120")
+            raise ResDualError(f"slurm.{key}: submitit has no such key; {hint(key, list(known))}")
+        kind = known[key]
+        is_right = isinstance(value, kind) if kind else not isinstance(value, (list, dict))
+        if kind is int:
+            is_right = type(value) is int and value > 0
+        if not is_right:
+            wanted = "minutes, such as 120" if key == "time" else WORTH[kind]
+            raise ResDualError(f"slurm.{key}: {value}: give {wanted}")
 
 
 def check_fractions(spec: Spec) -> None:
     least = min(spec.data.fractions)
+    folder = spec.data.data_bin
+    further = sorted(folder.glob("train[0-9]*.idx")) if folder is not None and least < 1 else []
+    if further:
+        raise ResDualError(
+            f"data.fractions: {folder} has a second training set, {further[0].stem}, of which no "
+            "share would be taken; make a data-bin with all in one, or leave fractions out"
+        )
     pairs = data.training_pairs(spec) if least < 1 else None
     if pairs is not None and round(least * pairs) < 1:
         raise ResDualError(
@@ -161,6 +196,8 @@ def parsed(parser: ArgumentParser, words: Sequence[str]) -> Tuple[Optional[Names
     try:
         with redirect_stderr(said):
             return options.parse_args_and_arch(parser, list(words)), ""
+    except ResDualError as error:  # of this package's models
+        return None, str(error)
     except SystemExit:
         return None, said.getvalue().rpartition(": error: ")[2].strip()
     except Exception:
@@ -192,7 +229,7 @@ def hint(name: str, known: Sequence[str]) -> str:
 def key_of(spec: Spec, arm: str, fault: str) -> str:
     """The key that an option which argparse names stands under; all of them, where none has it."""
     found = UNKNOWN.match(fault) or ARGUMENT.match(fault)
-    names = found[1].split("=")[0].split("/") if found else []
+    names = found[1].split("=")[0].split("/") if found else re.findall(r"^--[\w-]+", fault)
     for key, words in given_options(spec, arm):
         if any(word.split("=")[0] in names for word in words):
             return key

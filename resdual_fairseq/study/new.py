@@ -25,6 +25,7 @@ SHORTEST = 5
 """Epochs of the smallest budget."""
 HELD_OUT = 0.1
 """Of a short text, for the test and for validation each."""
+JOINT = "--share-all-embeddings "
 CHOICES: Dict[str, Any] = {
     "arms": {
         "pre": "--arch resdual_transformer --residual pre",
@@ -33,7 +34,7 @@ CHOICES: Dict[str, Any] = {
     },
     "depths": [6, 12],
     "widths": [{"width": 256, "ffn": 1024, "heads": 4}],
-    "training": "--share-all-embeddings --dropout 0.1 --criterion label_smoothed_cross_entropy "
+    "training": "--dropout 0.1 --criterion label_smoothed_cross_entropy "
     "--label-smoothing 0.1 --optimizer fused_adam --adam-betas '(0.9, 0.98)' ",
     "budgets": {"unit": "epochs", "values": [SHORTEST, 10, 20], "cooldown": 0.2},
     "search": {"method": "grid", "values": {"lr": [0.0005, 0.001, 0.002, 0.004]}},
@@ -72,6 +73,11 @@ def write_spec(
             values.update(LANGUAGE_MODEL, task="language_modeling")
             values["criteria"] = {**CHOICES["criteria"], "metric": "perplexity"}
             del values["criteria"]["latency"]
+        if found:
+            check_direction(data_bin, found)
+            values["training"] = sharing(data_bin, found) + values["training"]
+        if path.resolve().with_suffix("") == data_bin.resolve():
+            values["folder"] = f"{path.stem}-study"
         kind = subwords_of(data_bin / f"dict.{found[1]}.txt") if found else ""
         if kind:
             joined = f"--beam 5 --post-process {kind}"
@@ -85,6 +91,7 @@ def write_spec(
                 f"the names {text[0].name} and {text[1].name} do not end in two languages, as in "
                 "a.en a.de; give --languages SOURCE TARGET"
             )
+        values["training"] = JOINT + values["training"]
         values["data"] = {"text": [str(one.resolve()) for one in text]}
         values["data"]["vocabulary"] = vocabulary_for(lines)
         if lines * HELD_OUT < Data.model_fields["test_lines"].default:
@@ -100,6 +107,23 @@ def write_spec(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_text("\n".join(written) + "\n", encoding="utf-8")
+
+
+def check_direction(data_bin: Path, languages: List[str]) -> None:
+    """Raise ResDualError where a data-bin is of other languages, or of the other direction."""
+    name = f"train.{'-'.join(languages)}.{languages[0]}.idx"
+    if not (data_bin / name).is_file():
+        raise ResDualError(
+            f"{data_bin} has no {name}: a study takes a data-bin that fairseq-preprocess made in "
+            f"its own direction, with -s {languages[0]} -t {languages[1]}"
+        )
+
+
+def sharing(data_bin: Path, languages: List[str]) -> str:
+    """The embeddings that models of a data-bin can share: all where it has one dictionary."""
+    ours, theirs = (data_bin / f"dict.{one}.txt" for one in languages)
+    is_joint = ours.is_file() and theirs.is_file() and ours.read_bytes() == theirs.read_bytes()
+    return JOINT if is_joint else "--share-decoder-input-output-embed "
 
 
 def vocabulary_for(lines: int) -> int:

@@ -45,13 +45,19 @@ def write_spec(place: Path, **changes: Any) -> Path:
         data_bin.mkdir()
         for split in ("train", "valid", "test"):
             for name in (split, f"{split}.src-tgt.src", f"{split}.src-tgt.tgt"):
-                builder = indexed_dataset.make_builder(str(data_bin / f"{name}.bin"), impl="mmap")
-                builder.add_item(torch.tensor([4, 5, 2]))
-                builder.finalize(str(data_bin / f"{name}.idx"))
+                write_split(data_bin / name, 1)
     values = {key: one for key, one in {**SPEC, **changes}.items() if one is not None}
     path = place / "study.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
+
+
+def write_split(name: Path, sentences: int) -> None:
+    """A file of a data-bin; the name has no ending."""
+    builder = indexed_dataset.make_builder(f"{name}.bin", impl="mmap")
+    for _ in range(sentences):
+        builder.add_item(torch.tensor([4, 5, 2]))
+    builder.finalize(f"{name}.idx")
 
 
 def study_of(path: Path) -> Tuple[Spec, StudyFolder]:

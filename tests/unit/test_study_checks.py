@@ -19,6 +19,10 @@ LANGUAGE_MODEL: Dict[str, Any] = {
     "arms": {"pre": "--arch resdual_transformer_lm", "resdual": "--arch transformer_lm"},
     "criteria": {**studies.SPEC["criteria"], "metric": "perplexity"},
 }
+SLURM = {
+    "partition": "gpu", "time": 60, "mem": 8, "exclusive": True, "setup": ["module load cuda"],
+    "additional_parameters": {"hint": "nomultithread"},
+}  # fmt: skip
 WITH_SOURCE = {**studies.SPEC["data"], "source": "text"}
 FAULTS: Any = [
     (
@@ -51,6 +55,19 @@ FAULTS: Any = [
     ({**LANGUAGE_MODEL, "decoding": {"options": "--beam 5"}}, "has no option --beam here"),
     ({"slurm": {"partitoin": "gpu"}}, "slurm.partitoin: submitit has no such key; did you mean"),
     ({"slurm": {"time": "2:00:00"}}, "slurm.time: 2:00:00: give minutes, such as 120"),
+    ({"slurm": {"time": 0}}, "slurm.time: 0: give minutes"),
+    ({"slurm": {"cpus_per_task": "eight"}}, "slurm.cpus_per_task: eight: give a whole number"),
+    ({"slurm": {"setup": "module load cuda"}}, "slurm.setup: module load cuda: give a list of"),
+    ({"slurm": {"partition": ["gpu"]}}, "slurm.partition: ['gpu']: give one word"),
+    ({"slurm": {"additional_parameters": "x"}}, "additional_parameters: x: give keys with values"),
+    (
+        {"arms": {**ARMS, "pre": "--arch resdual_transformer --residual-variant full"}},
+        "arms.pre: --residual-variant full is no form of --residual resdual; leave it out",
+    ),
+    ({"decoding": {"options": "--score-reference"}}, "words of the reference; leave --score-ref"),
+    ({"decoding": {"options": "--prefix-size 5"}}, "words of the reference; leave --prefix-size"),
+    ({"decoding": {"options": "--num-shards 2"}}, "the whole test set is scored; leave --num-sh"),
+    ({"decoding": {"options": "--quiet"}}, "have to be printed; leave --quiet out"),
     ({"decoding": {"options": "--beam 5 --nbest 2"}}, "the best translation of a sentence is"),
     ({"data": {**studies.SPEC["data"], "target_lang": "ja"}}, "data.target_lang: sacreBLEU cannot"),
     ({"data": WITH_SOURCE, "comet": {"command": "none"}}, "comet.command: there is no program "),
@@ -72,7 +89,7 @@ def test_a_fault_is_named(tmp_path: Path, fault: int, capsys: pytest.CaptureFixt
 
 def test_good_specs_pass(tmp_path: Path) -> None:
     checks.check(spec_of(tmp_path, decoding={"options": "--beam 1 --post-process subword_nmt"}))
-    checks.check(spec_of(tmp_path, **LANGUAGE_MODEL, slurm={"partition": "gpu", "time": 60}))
+    checks.check(spec_of(tmp_path, **LANGUAGE_MODEL, slurm=SLURM))
 
 
 def test_a_share_without_a_sentence_is_named(
@@ -84,6 +101,16 @@ def test_a_share_without_a_sentence_is_named(
         checks.check(spec)
     monkeypatch.setattr(data, "training_pairs", lambda spec: None)
     checks.check(spec)
+
+
+def test_shares_of_a_second_training_set_are_refused(tmp_path: Path) -> None:
+    texts = {**studies.SPEC["data"], "fractions": [0.5, 1]}
+    spec = spec_of(tmp_path, data=texts)
+    studies.write_split(tmp_path / "data-bin" / "train.src-tgt.src", 2)
+    checks.check_fractions(spec)
+    (tmp_path / "data-bin" / "train1.src-tgt.src.idx").touch()
+    with pytest.raises(ResDualError, match=r"has a second training set, train1\.src-tgt\.src, of"):
+        checks.check_fractions(spec)
 
 
 def test_a_text_that_is_not_the_test_set_s_is_named(

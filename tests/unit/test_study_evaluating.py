@@ -13,7 +13,8 @@ from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study.analysis.statistics import corpus_bleu
 from resdual_fairseq.study.engine.commands import cut_options
 from resdual_fairseq.study.engine.tasks import Task
-from resdual_fairseq.study.work import evaluating
+from resdual_fairseq.study.work import data, evaluating
+from resdual_fairseq.study.work.data import names_of
 
 WORDS = ["a", "man", "rides", "the", "red", "bike", "past", "two", "old", "dogs"]
 
@@ -28,10 +29,12 @@ def changed(lines: List[str]) -> List[str]:
     return [" ".join(w for w in line.split() if draw.random() > 0.2) for line in lines]
 
 
-def attempt_in(folder: Path, **spec: Any) -> studies.Attempt:
+def attempt_in(folder: Path, sentences: int, **spec: Any) -> studies.Attempt:
+    """Where a test set of so many sentences was translated."""
     run = folder / "run"
     run.mkdir()
     read, study = studies.study_of(studies.write_spec(folder, **spec))
+    studies.write_split(folder / "data-bin" / names_of(read, "test")[0], sentences)
     return studies.Attempt(Task("evaluate"), read, study, run, lambda: False)
 
 
@@ -65,7 +68,7 @@ def test_a_record_keeps_what_bleu_needs_of_every_sentence_in_a_few_kilobytes() -
 
 def test_translations_are_put_in_the_order_of_the_text(tmp_path: Path) -> None:
     references = sentences(3, 30)
-    attempt = attempt_in(tmp_path)
+    attempt = attempt_in(tmp_path, 30)
     (attempt.run / "generate-test.txt").write_text(generated(changed(references), references))
     found = evaluating.scores_of_translations(attempt)
     assert found["scores"]["bleu"] == sacrebleu.corpus_bleu(changed(references), [references]).score
@@ -75,7 +78,7 @@ def test_translations_are_put_in_the_order_of_the_text(tmp_path: Path) -> None:
 
 def test_translations_that_were_not_scored_are_not_shown(tmp_path: Path) -> None:
     references = [*sentences(3, 29), "one\rline"]
-    attempt = attempt_in(tmp_path)
+    attempt = attempt_in(tmp_path, 30)
     (attempt.run / "generate-test.txt").write_text(generated(references, references), newline="")
     found = evaluating.scores_of_translations(attempt)
     path = attempt.run / evaluating.HYPOTHESES
@@ -89,10 +92,30 @@ def test_translations_that_were_not_scored_are_not_shown(tmp_path: Path) -> None
 
 def test_a_reference_of_another_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("one line\n")
-    attempt = attempt_in(tmp_path, data={**studies.SPEC["data"], "reference": "other.txt"})
+    attempt = attempt_in(tmp_path, 2, data={**studies.SPEC["data"], "reference": "other.txt"})
     (attempt.run / "generate-test.txt").write_text(generated(["a", "b"], ["a", "b"]))
     with pytest.raises(ResDualError, match="2 translations and the reference 1 lines"):
         evaluating.scores_of_translations(attempt)
+
+
+def test_a_part_of_the_test_set_is_not_scored(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, 4)
+    (attempt.run / "generate-test.txt").write_text(generated(["a", "b"], ["a", "b"]))
+    with pytest.raises(ResDualError, match="2 translations, and the test set 4 sentences"):
+        evaluating.scores_of_translations(attempt)
+
+
+def test_lines_of_a_reference_end_where_fairseqs_do(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("a\rb\r\nc\u2028d\n\ne".encode())
+    assert data.lines_of_text(path) == ["a\rb", "c\u2028d", "", "e"]
+    assert data.lines_of(path) == 4
+
+
+@pytest.mark.parametrize("code", ["zh", "zh_CN", "zh-Hant-TW"])
+def test_words_of_a_language_are_split_whatever_its_region(code: str) -> None:
+    found = evaluating.scored(["\u6211\u4eec"], ["\u6211\u4eec"], code)
+    assert "|tok:zh|" in found["signatures"]["bleu"]
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -104,8 +127,8 @@ def test_comet_of_another_environment(tmp_path: Path, works: bool) -> None:
     lines = sentences(4, 5)
     for name in ("source", "reference"):
         (tmp_path / name).write_text("".join(line + "\n" for line in lines))
-    data = {**studies.SPEC["data"], "source": "source", "reference": "reference"}
-    attempt = attempt_in(tmp_path, comet={"command": "comet-score", "model": "m"}, data=data)
+    texts = {**studies.SPEC["data"], "source": "source", "reference": "reference"}
+    attempt = attempt_in(tmp_path, 5, comet={"command": "comet-score", "model": "m"}, data=texts)
     (attempt.run / "generate-test.txt").write_text(generated(lines, lines))
     if works:
         found = evaluating.scores_of_translations(attempt)

@@ -39,6 +39,7 @@ criteria:
 FAULTS = [
     ("--optimizer adam --max-tokens 1000", "[--seed, 3]", "--seed is set by the study itself"),
     ("--residual pre", "--residual pre --max-tokens 9", "--max-tokens has to be alike for all"),
+    ("--residual pre", "--residual pre --upsample-primary 2", "--upsample-primary has to be alike"),
     ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
     ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),
     ("--max-tokens 1000", "--valid-subset test", "--valid-subset is set by the study itself"),
@@ -233,6 +234,32 @@ def test_a_new_spec_can_be_read_and_explains_every_key(tmp_path: Path, kind: str
             assert lines[number - 1].strip().startswith("#")
     with pytest.raises(ResDualError, match="exists"):
         write_spec(path, data_bin, None, [])
+
+
+def test_languages_of_a_text_are_those_of_the_files_that_are_made(tmp_path: Path) -> None:
+    for name in ("a.pt-BR", "a.en"):
+        (tmp_path / name).write_text("a line\n" * 500)
+    write_spec(tmp_path / "new.yaml", None, (tmp_path / "a.pt-BR", tmp_path / "a.en"), [])
+    data = read_spec(tmp_path / "new.yaml").data
+    assert (data.source_lang, data.target_lang) == ("pt_BR", "en")
+
+
+def test_a_new_spec_fits_its_data_bin(tmp_path: Path) -> None:
+    """One dictionary or two, a folder beside it, and its direction."""
+    data_bin = tmp_path / "de-en"
+    data_bin.mkdir()
+    (data_bin / "train.en-de.en.idx").touch()
+    for language in ("en", "de"):
+        (data_bin / f"dict.{language}.txt").write_text("a 1\n")
+    write_spec(tmp_path / "one.yaml", data_bin, None, [])
+    assert "--share-all-embeddings" in read_spec(tmp_path / "one.yaml").training
+    (data_bin / "dict.de.txt").write_text("b 1\n")
+    write_spec(tmp_path / "de-en.yaml", data_bin, None, [])
+    spec = read_spec(tmp_path / "de-en.yaml")
+    assert "--share-decoder-input-output-embed" in spec.training
+    assert spec.folder == tmp_path / "de-en-study"
+    with pytest.raises(ResDualError, match="in its own direction, with -s de -t en"):
+        write_spec(tmp_path / "back.yaml", data_bin, None, ["de", "en"])
 
 
 @pytest.mark.parametrize(

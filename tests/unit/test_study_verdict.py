@@ -56,7 +56,7 @@ def test_scores_of_runs_without_a_partner_count_as_well() -> None:
     findings = made_findings(seeds=(11, 12, 13), outcomes=ended)
     runs = [replace(run, scores={"bleu": 0.2}) if run.seed == 11 else run for run in findings.runs]
     primary = judge(replace(findings, runs=runs)).primary
-    assert len(primary.pairs) == 1 and not is_on_floor(primary, "bleu")
+    assert len(primary.pairs) == 1 and not is_on_floor(primary)
 
 
 def test_budgets_by_disturbed_speeds_decide_no_quality() -> None:
@@ -66,6 +66,8 @@ def test_budgets_by_disturbed_speeds_decide_no_quality() -> None:
     verdict = judge(disturbed)
     assert (verdict.decision, states(verdict)["quality"]) == ("undecided", None)
     assert verdict.wanted == (Wanted("speeds", ("quality",)),)
+    two = replace(made_findings(gain=-5.0, seeds=(11, 12)), notes=disturbed.notes)
+    assert judge(two).wanted == (Wanted("speeds", ("quality",)), Wanted("seeds", ("quality",)))
 
 
 def test_a_candidate_that_fails_by_limits_wants_higher_ones() -> None:
@@ -82,6 +84,15 @@ def test_arms_that_do_not_translate_are_not_compared() -> None:
     verdict = judge(replace(findings, runs=runs))
     assert (verdict.decision, states(verdict)["quality"]) == ("undecided", None)
     assert verdict.wanted == (Wanted("training", ("quality",)),)
+    spec = findings.spec
+    by_chrf = spec.model_copy(
+        update={"criteria": spec.criteria.model_copy(update={"metric": "chrf"})}
+    )
+    better = [
+        replace(run, scores={"bleu": 0.1, "chrf": 6 + (run.cell.arm == CANDIDATE)})
+        for run in runs
+    ]
+    assert judge(replace(findings, spec=by_chrf, runs=better)).decision == "undecided"
     some = [
         replace(run, scores={"bleu": 0.02 + run.seed * (run.cell.arm == BASELINE)}) for run in runs
     ]

@@ -108,7 +108,7 @@ def judge(findings: Findings) -> Verdict:
     bounds = findings.spec.criteria
     primary = compare(findings, primary_place(findings))
     missing = [] if findings.stopped else missing_runs(findings, primary)
-    is_fair = not is_on_floor(primary, bounds.metric) and not findings.has_disturbed_budgets
+    is_fair = not is_on_floor(primary) and not findings.has_disturbed_budgets
     criteria = [
         quality(primary, bounds.margin, not missing and is_fair),
         reliability(primary, not missing),
@@ -163,11 +163,9 @@ def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:
     return Criterion("quality", state, primary.gain, margin)
 
 
-def is_on_floor(primary: Comparison, metric: str) -> bool:
-    """Whether no run of either arm translates yet."""
-    if metric != "bleu":
-        return False
-    found = [score(run, metric) for run in (*primary.candidate, *primary.baseline)]
+def is_on_floor(primary: Comparison) -> bool:
+    """Whether no run of either arm translates yet, whatever the metric of the verdict is."""
+    found = [score(run, "bleu") for run in (*primary.candidate, *primary.baseline)]
     scores = [one for one in found if one is not None]
     return bool(scores) and max(scores) < FLOOR
 
@@ -275,11 +273,11 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
     bounds = findings.spec.criteria
     few = [Wanted("seeds", ("quality",))] if len(findings.spec.seeds) < PAIRS else []
     if findings.has_disturbed_budgets:
-        return [Wanted("speeds", ("quality",))]
-    if is_on_floor(primary, bounds.metric):
+        return [Wanted("speeds", ("quality",)), *few]
+    if is_on_floor(primary):
         return [Wanted("training", ("quality",)), *few]
     if mends(primary, []):
-        return mends(primary, [])
+        return [*mends(primary, []), *few]
     if primary.gain is None or primary.seed_sd is None:
         return [Wanted("seeds", ("quality",))]
     estimate = primary.gain.estimate

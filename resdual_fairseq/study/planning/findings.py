@@ -13,7 +13,7 @@ from ..engine.tasks import Record, StudyFolder
 from ..measuring import costs
 from ..spec.keys import Spec
 from ..spec.parts import depth_name
-from ..work import evaluating
+from ..work import data, evaluating
 from .planned import Plan, PlannedRun, Records, failed, outcome
 from .repeating import shell_commands
 from .todo import make_plan, records_of
@@ -165,4 +165,4 @@ def test_text(spec: Spec, study: StudyFolder, plan: Plan, side: str) -> Optional
 def lines(path: Optional[Path]) -> Tuple[str, ...]:
     if path is None or not path.is_file():
         return ()
-    return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    return tuple(data.lines_of_text(path))

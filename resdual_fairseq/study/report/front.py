@@ -84,7 +84,7 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
     if primary.gain is None:
         failed = never_trained(analysis)
         return say("no_gain_failed" if failed else "no_gain", arms=say.listed(failed), **words)
-    if is_on_floor(primary, analysis.metric):
+    if is_on_floor(primary):
         return say("gain_floor", least=f"{FLOOR:g}")
     told = say(
         "gain_sentence_one" if len(primary.pairs) == 1 else "gain_sentence",

@@ -51,7 +51,7 @@ def target_sentence(analysis: Analysis, say: Texts) -> str:
     wanted = spending.target(analysis, depth)
     if wanted is None or not analysis.scores(analysis.candidate, analysis.place):
         return ""
-    if is_on_floor(analysis.verdict.primary, analysis.metric):
+    if is_on_floor(analysis.verdict.primary):
         return ""
     found = spending.reached(analysis, analysis.candidate, depth, wanted)
     words = {

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
+from ...preparation.languages import file_code
 from .option_lines import ALIKE_FOR_ALL, SIZE_OF_UPDATES
 from .parts import Count, Depth, Options, Part, Positive, Real, Seed, Share, Value
 from .search_space import Search
@@ -44,6 +45,16 @@ class Data(Part):
     fractions: List[Annotated[Real, Field(gt=0, le=1)]] = Field(
         [1.0], description="shares of the training pairs, nested in one another, for the data curve"
     )
+
+    @model_validator(mode="after")
+    def named_as_files(self) -> "Data":
+        """Of text the study makes the files itself, whose names have '_' for '-'."""
+        if self.text is None or self.source_lang is None or self.target_lang is None:
+            return self
+        codes = {
+            "source_lang": file_code(self.source_lang), "target_lang": file_code(self.target_lang)
+        }  # fmt: skip
+        return self.model_copy(update=codes)
 
     @model_validator(mode="after")
     def one_source(self) -> "Data":
@@ -219,8 +230,8 @@ class Spec(Part):
         True, description="measure time, memory and latency when all runs are done"
     )
     comet: Optional[Comet] = None
-    slurm: Dict[str, Union[bool, Value]] = Field(
-        {}, description="keys of sbatch, such as partition, time: 120"
+    slurm: Dict[str, Union[bool, Value, List[str], Dict[str, Value]]] = Field(
+        {}, description="keys of sbatch as submitit names them, such as partition, time: 120"
     )
 
     @model_validator(mode="before")

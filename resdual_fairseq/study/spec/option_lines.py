@@ -33,8 +33,14 @@ SIZE_OF_UPDATES = (
     *("--tokens-per-sample", "--sample-break-mode"),
 )
 """Options that decide how much an update learns from."""
-ALIKE_FOR_ALL = (*SIZE_OF_UPDATES, "--criterion", "--label-smoothing")
-"""Options that decide what a loss or an update is; they belong to training, not to an arm."""
+ALIKE_FOR_ALL = (
+    *(*SIZE_OF_UPDATES, "--criterion", "--label-smoothing"),
+    *("--max-source-positions", "--max-target-positions", "--skip-invalid-size-inputs-valid-test"),
+    *("--upsample-primary", "--curriculum", "--truncate-source", "--num-batch-buckets"),
+    *("--max-tokens-valid", "--batch-size-valid", "--load-alignments", "--prepend-bos"),
+)
+"""Options that decide what a loss or an update is, or which sentences there are and in which order;
+they belong to training, not to an arm."""
 
 
 def words_of(text: Any) -> Any:

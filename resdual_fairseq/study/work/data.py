@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from fairseq.data import FairseqDataset, indexed_dataset
@@ -82,7 +82,8 @@ def check_splits(spec: Spec, data_bin: Path) -> None:
             if not (data_bin / f"{name}.idx").is_file():
                 raise ResDualError(
                     f"data.data_bin: {data_bin} has no {name}.idx; a study needs train, valid and "
-                    "test, as fairseq-preprocess makes them of --trainpref, --validpref, --testpref"
+                    "test in its own direction, as fairseq-preprocess makes them of --trainpref, "
+                    "--validpref, --testpref"
                 )
 
 
@@ -200,6 +201,12 @@ def training_pairs(spec: Spec) -> Optional[int]:
 def lines_of(path: Path) -> int:
     with path.open("rb") as stream:
         return sum(1 for _ in stream)
+
+
+def lines_of_text(path: Path) -> List[str]:
+    """A text's lines as fairseq-preprocess counts them: at line feeds alone."""
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        return [line.rstrip("\r\n") for line in stream]
 
 
 def pairs_of(spec: Spec, data_bin: Path, split: str) -> int:

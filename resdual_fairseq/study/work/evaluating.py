@@ -19,6 +19,7 @@ from ..engine import outcomes
 from ..engine.attempt import Attempt
 from ..engine.outcomes import Ending
 from ..engine.tasks import digest
+from .data import lines_of_text, pairs_of
 
 HYPOTHESES = "hypotheses.txt"
 
@@ -56,6 +57,12 @@ def scores_of_translations(attempt: Attempt) -> Dict[str, Any]:
     by_number = detokenized(printed)
     hypotheses = [by_number[number] for number in sorted(by_number)]
     references = references_of(attempt, printed)
+    sentences = pairs_of(attempt.spec, attempt.data(), "test")
+    if len(hypotheses) != sentences:
+        raise ResDualError(
+            f"{path} has {len(hypotheses)} translations, and the test set {sentences} sentences; "
+            "all are scored, so shorten those that are too long for the model, or take them out"
+        )
     if len(hypotheses) != len(references):
         raise ResDualError(
             f"{path} has {len(hypotheses)} translations and the reference {len(references)} lines; "
@@ -108,12 +115,13 @@ def references_of(attempt: Attempt, printed: str) -> List[str]:
     path = test_text(attempt, "target")
     if path is None:
         return targets(printed)
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return lines_of_text(path)
 
 
 def scored(hypotheses: List[str], references: List[str], language: str) -> Dict[str, Any]:
     """BLEU, chrF and TER with their signatures, and BLEU's statistics of each sentence."""
     found: Dict[str, Any] = {"scores": {}, "signatures": {}}
+    language = main_language(language)
     for name, metric in (("bleu", BLEU(trg_lang=language)), ("chrf", CHRF()), ("ter", TER())):
         found["scores"][name] = metric.corpus_score(hypotheses, [references]).score
         found["signatures"][name] = str(metric.get_signature())
@@ -123,6 +131,11 @@ def scored(hypotheses: List[str], references: List[str], language: str) -> Dict[
         one = single.sentence_score(hypothesis, [reference])
         rows.append([one.sys_len, one.ref_len, *one.counts, *one.totals])
     return {**found, "sentences": packed(np.array(rows))}
+
+
+def main_language(code: str) -> str:
+    """Without region or script, with which sacreBLEU does not know how to split words: zh_CN."""
+    return re.split("[-_]", code)[0]
 
 
 def packed(rows: np.ndarray) -> str:
