@@ -117,7 +117,9 @@ def add_residual_options(parser: ArgumentParser) -> None:
         type=float,
         metavar="G",
         help="what a learned weight starts from: of layerscale (default: 0.1 to 18 layers, 1e-5 to "
-        "24, 1e-6 above, as published), of rezero and of a learned --residual-alpha (default: 0)",
+        "24, 1e-6 above, as published), of rezero and of a learned --residual-alpha (default: 0), "
+        "a of mhc (0.01, as published); of hyper: factor of the outputs' initial weights (1; the "
+        "paper scales by the root of the streams and does not say in which direction)",
     )
     group.add_argument(
         "--residual-streams",
@@ -192,7 +194,8 @@ def check_values(args: Options) -> None:
     """Raise on a residual option whose value is out of range."""
     if args.residual not in RESIDUALS:
         raise ResDualError(
-            f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}"
+            f"--residual {args.residual} is not known; choose one of {', '.join(RESIDUALS)}, or "
+            "give the --user-dir that has it"
         )
     scale = args.residual_scale
     if scale != "auto" and not lies_within(scale, *SCALES):
@@ -238,8 +241,8 @@ def check_combinations(args: Options) -> None:
             )
         if getattr(args, f"{side}_layers_to_keep", None) and not kind.can_be_pruned:
             raise ResDualError(
-                f"--{side}-layers-to-keep cannot hold with --residual {args.residual}, whose "
-                "constants depend on the number of layers in training; leave it out"
+                f"--{side}-layers-to-keep cannot hold with --residual {args.residual}, which "
+                "counts the layers of training; leave it out"
             )
     if getattr(args, "no_decoder_final_norm", False) and args.residual != "pre":
         raise ResDualError(

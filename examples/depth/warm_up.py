@@ -1,4 +1,4 @@
-"""Train Post-LN, Pre-LN and ResiDual with and without warm-up at several depths: who learns?
+"""Train ways to join blocks with and without warm-up at several depths: who learns?
 
 Every run is a `fairseq-train` of its own on a data-bin of examples/quickstart/prepare.py, all with
 the same settings but for the residual connections, the depth, the warm-up and the seed. A run that

@@ -1,6 +1,6 @@
 """Hyper-connections."""
 
-from typing import Optional
+from typing import Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ class ManyStreams(PreLN):
     d is H; x is the sum of its streams, of which the stack's output is y = LN_out(x).
     """
 
-    reads = ("streams",)
+    reads = ("streams", "gain")
     can_scale_stream = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
@@ -40,7 +40,8 @@ class HyperConnections(ManyStreams):
     then, and the stack is Pre-LN.
 
     Zhu et al. 2024 (arXiv 2409.19606, algorithms 1 to 3), with n = 4. Initial weights are
-    fairseq's: the paper scales those of outputs by sqrt(n), and does not say in which direction.
+    fairseq's, those of outputs times ``gain`` (1): the paper scales them by sqrt(n) and does not
+    say in which direction, so that 2 or 0.5 is meant with four streams.
     fairseq's weight decay reaches A and B, which the paper's does not.
     """
 
@@ -50,6 +51,7 @@ class HyperConnections(ManyStreams):
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
         n = self.n
+        self.output_gain = 1.0 if options.gain is None else options.gain
         self.alpha: Optional[nn.Parameter] = None
         self.stream_norm: Optional[Norm] = None
         if not place.around_stack:
@@ -62,6 +64,10 @@ class HyperConnections(ManyStreams):
             self.beta_weight = nn.Parameter(torch.zeros(embed_dim, 1))
             self.alpha_scale = nn.Parameter(torch.full((1,), 0.01))
             self.beta_scale = nn.Parameter(torch.full((1,), 0.01))
+
+    def initialize(self, weights: Sequence[nn.Linear]) -> None:
+        with torch.no_grad():
+            weights[-1].weight.mul_(self.output_gain)
 
     def block_input(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         assert d is not None

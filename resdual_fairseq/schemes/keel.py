@@ -13,16 +13,20 @@ class Keel(PostLN):
     In the first layer alpha is 1, and the first block has no LN_1: x_2 = x_1 + f_1(LN'_1(x_1)).
 
     Chen et al. 2026 (arXiv 2601.19895, equation 8 and section 3.1, which speaks of two blocks a
-    layer; here the first layer of a decoder has three). The paper's language models have RMS norms;
-    here they are layer norms, as everywhere in the model. Initial weights are fairseq's.
+    layer; here the first layer of a decoder has three). Readers of the paper disagree on what alpha
+    counts: blocks (``blocks``, the default), or layers, alpha = L (``layers``). The paper's
+    language models have RMS norms; here they are layer norms, as everywhere in the model. Initial
+    weights are fairseq's.
     """
 
     title = "Keel"
+    variants = ("blocks", "layers")
     can_be_pruned = False
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
-        self.alpha = 1.0 if place.layer == 1 else float(place.blocks)
+        count = place.blocks if self.variant == "blocks" else place.layers
+        self.alpha = 1.0 if place.layer == 1 else float(count)
         self.input_norm = None if place.around_stack else Norm(embed_dim)
         self.is_first = place.k == 1
         if self.is_first:

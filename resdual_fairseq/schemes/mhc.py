@@ -27,10 +27,10 @@ class MHC(ManyStreams):
     H'_i = q_i f + sum_j M_ji H_j with q = 2 sigmoid(a_2 z phi_2 + b_2) and
     M = Sinkhorn(a_3 z phi_3 + b_3), 20 rounds.
 
-    Xie et al. 2025 (arXiv 2512.24880), with n = 4 and a = 0.01. The transposition of M and 1e-6 are
-    those of DeepSeek's TileKernels; the paper's equations have neither. As in Megatron-LM, phi
-    starts Xavier-uniform and b at 0: M mixes all streams alike then. Initial weights of blocks are
-    fairseq's.
+    Xie et al. 2025 (arXiv 2512.24880), with n = 4 and a = 0.01 (``gain``) at first. The
+    transposition of M and 1e-6 are those of DeepSeek's TileKernels; the paper's equations have
+    neither. As in Megatron-LM, phi starts Xavier-uniform and b at 0: M mixes all streams alike
+    then. Initial weights of blocks are fairseq's.
     """
 
     title = "mHC"
@@ -44,7 +44,7 @@ class MHC(ManyStreams):
             self.phi = nn.Parameter(torch.empty(n * n + 2 * n, n * embed_dim))
             nn.init.xavier_uniform_(self.phi)
             self.b = nn.Parameter(torch.zeros(n * n + 2 * n))
-            self.a = nn.Parameter(torch.full((3,), 0.01))
+            self.a = nn.Parameter(torch.full((3,), 0.01 if options.gain is None else options.gain))
 
     def logits(self, h: Tensor, which: int, first: int, last: int) -> Tensor:
         """a z phi + b of one of the three, for the coefficients first to last."""

@@ -127,9 +127,11 @@ def lnscale(x: Tensor, stack: Stack) -> Tensor:
 
 def keel(x: Tensor, stack: Stack) -> Tensor:
     first, *others = stack.blocks
+    counts_layers = stack.option("residual_variant", "blocks") == "layers"
+    gain = len(stack.layers if counts_layers else stack.blocks)
     x = x + first.f(stack.norm(f"{first.name}.input_norm")(x))
     for block in others:
-        alpha = 1 if block in stack.layers[0] else len(stack.blocks)
+        alpha = 1 if block in stack.layers[0] else gain
         x = block.norm(alpha * x + block.f(stack.norm(f"{block.name}.input_norm")(x)))
     return x
 
@@ -292,6 +294,7 @@ CASES: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "layerscale": ("layerscale", {}),
     "lnscale": ("lnscale", {}),
     "keel": ("keel", {}),
+    "keel layers": ("keel", {"residual_variant": "layers"}),
     "siamese": ("siamese", {}),
     "siamese bare": ("siamese", {"residual_variant": "bare"}),
     "siamese paper-scale": ("siamese", {"residual_variant": "paper-scale"}),

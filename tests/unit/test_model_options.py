@@ -78,7 +78,7 @@ REFUSED: List[Tuple[Dict[str, Any], List[str]]] = [
     ),
     (
         {"residual": "deepnorm", "decoder_layers_to_keep": "0,2"},
-        ["--decoder-layers-to-keep", "--residual deepnorm", "number of layers"],
+        ["--decoder-layers-to-keep", "--residual deepnorm", "the layers of training"],
     ),
     ({"residual": "triple"}, ["--residual triple", "choose one of", *KINDS]),
     (

@@ -58,7 +58,7 @@ def projections(model: nn.Module) -> Iterator[Tuple[Any, str, nn.Linear]]:
             yield block, name, getattr(getattr(layer, attention) if attention else layer, name)
 
 
-def expected_std(kind: str, block: Any, name: str, weight: Tensor) -> float:
+def expected_std(kind: str, variant: Any, block: Any, name: str, weight: Tensor) -> float:
     """What the papers say of initial weights, 4 + 2 layers."""
     layers, others = (4, 2) if block.stack == "encoder" else (2, 4)
     on_path = name not in ("q_proj", "k_proj")
@@ -71,6 +71,8 @@ def expected_std(kind: str, block: Any, name: str, weight: Tensor) -> float:
     if kind == "tfixup":
         gain = 0.67 * layers**-0.25 if block.stack == "encoder" else (9 * layers) ** -0.25
         return xavier * (gain if on_path else 1)
+    if variant == "paper":
+        return xavier * (block.layer + 1) ** -0.5
     if kind == "dsinit":
         one_matrix = block.part == "self_attn" and name in ("q_proj", "k_proj", "v_proj")
         return xavier * (block.layer + 1) ** -0.25 / math.sqrt(2 if one_matrix else 1)
@@ -78,12 +80,16 @@ def expected_std(kind: str, block: Any, name: str, weight: Tensor) -> float:
     return xavier / math.sqrt(2 if name in ("q_proj", "k_proj", "v_proj") else 1)
 
 
-@pytest.mark.parametrize("kind", ["deepnorm", "tfixup", "dsinit", "admin"])
-def test_initial_weights_are_absolute(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "variant"),
+    [("deepnorm", None), ("tfixup", None), ("dsinit", None), ("dsinit", "paper"), ("admin", None)],
+)
+def test_initial_weights_are_absolute(kind: str, variant: Any) -> None:
     sizes = {"encoder_embed_dim": 128, "encoder_ffn_embed_dim": 256}
-    model = build(residual=kind, encoder_layers=4, decoder_layers=2, **sizes)
+    sizes.update(encoder_layers=4, decoder_layers=2)
+    model = build(residual=kind, residual_variant=variant, **sizes)
     for block, name, projection in projections(model):
-        expected = expected_std(kind, block, name, projection.weight)
+        expected = expected_std(kind, variant, block, name, projection.weight)
         assert projection.weight.std().item() == pytest.approx(expected, rel=0.02)
         assert abs(projection.weight.mean().item()) < 0.05 * expected
         assert not projection.bias.any()
@@ -97,6 +103,20 @@ def test_b2t_multiplies_what_is_there(variant: str) -> None:
         factor = layers**-0.5 if variant == "scaled" else 1.0
         torch.testing.assert_close(ours.weight, host.weight * factor, rtol=1e-6, atol=0)
         assert torch.equal(ours.bias, host.bias)
+
+
+def test_a_gain_of_hyper_connections_multiplies_output_weights_alone() -> None:
+    plain, model = build(residual="hyper"), build(residual="hyper", residual_gain=0.5)
+    for (_, name, host), (_, _, ours) in zip(projections(plain), projections(model)):
+        factor = 0.5 if name in ("out_proj", "fc2") else 1.0
+        torch.testing.assert_close(ours.weight, host.weight * factor, rtol=1e-6, atol=0)
+
+
+def test_a_gain_of_mhc_is_where_a_starts() -> None:
+    for gain, start in ((None, 0.01), (0.2, 0.2)):
+        model = build(residual="mhc", residual_gain=gain)
+        scales = [w for name, w in model.named_parameters() if name.endswith(".a")]
+        assert scales and all(one.tolist() == pytest.approx([start] * 3) for one in scales)
 
 
 @pytest.mark.parametrize("shared", [True, False])

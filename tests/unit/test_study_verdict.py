@@ -89,8 +89,7 @@ def test_arms_that_do_not_translate_are_not_compared() -> None:
         update={"criteria": spec.criteria.model_copy(update={"metric": "chrf"})}
     )
     better = [
-        replace(run, scores={"bleu": 0.1, "chrf": 6 + (run.cell.arm == CANDIDATE)})
-        for run in runs
+        replace(run, scores={"bleu": 0.1, "chrf": 6 + (run.cell.arm == CANDIDATE)}) for run in runs
     ]
     assert judge(replace(findings, spec=by_chrf, runs=better)).decision == "undecided"
     some = [
