@@ -120,7 +120,7 @@ def ratio(points: Sequence[Point] | None) -> str:
 
 def exponent(points: Sequence[Point] | None) -> str:
     try:
-        return f"{power_trend(points or []).slope:.2f}"
+        return f"{round(power_trend(points or []).slope, 2) + 0.0:.2f}"
     except ValueError:
         return "0"
 
