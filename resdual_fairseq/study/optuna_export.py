@@ -42,7 +42,9 @@ def export_to_optuna(findings: Findings, storage: str) -> int:
         ValueError,
         ImportError,
     ) as error:
-        said = getattr(error.__cause__ or error, "orig", None) or error  # without the SQL
+        said: BaseException = error
+        while said.__cause__ is not None:  # the innermost tells it without the SQL
+            said = said.__cause__
         raise ResDualError(
             f"Optuna cannot write to {storage}: {said}; give sqlite:///FILE, where there is room"
         ) from error

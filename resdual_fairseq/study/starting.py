@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,12 +94,17 @@ def slurm_parameters(spec: Spec) -> Dict[str, Any]:
 
 
 def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> None:
-    """Tell of every result that comes in, until all workers have ended; Ctrl-C ends them.
+    """Tell of every result that comes in, until all workers have ended.
+
+    Ctrl-C ends them, and so do what ends this process and a terminal that closes.
 
     Raises:
         ResDualError: a worker met something that a user has to mend.
     """
     known = set(study.records())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         while not all(job.done() for job in jobs):
             time.sleep(POLL)

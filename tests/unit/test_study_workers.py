@@ -1,5 +1,6 @@
 """Protects the engine: no task is done twice, none is lost, whoever is killed and whenever."""
 
+import json
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from resdual_fairseq.study.engine.attempts import (
 )
 from resdual_fairseq.study.engine.outcomes import Ending
 from resdual_fairseq.study.engine.processes import Exit
-from resdual_fairseq.study.engine.tasks import StudyFolder, Task, sealed, write_json
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task, read_record, sealed, write_json
 from resdual_fairseq.study.measuring import costs
 from resdual_fairseq.study.planning import todo
 from resdual_fairseq.study.planning.findings import collect
@@ -361,6 +362,39 @@ def test_a_killed_worker_is_told_and_the_others_are_waited_for(tmp_path: Path) -
     spec, study = studies.study_of(studies.write_spec(tmp_path))
     with pytest.raises(ResDualError, match=r"with \d+ tasks left; the same command goes on"):
         cli.check_nothing_is_left(spec, study)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_workers_end_with_the_process_that_started_them(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    def ended() -> bool:
+        os.kill(os.getpid(), number)
+        return False
+
+    job = mock.Mock(**{"done.side_effect": ended})
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for one in before:
+            signal.signal(one, signal.SIG_DFL)
+        with pytest.raises(KeyboardInterrupt):
+            starting.watch([job], StudyFolder(tmp_path), print)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert job.cancel.called
+
+
+def test_a_sealed_record_without_all_of_its_keys_is_refused(tmp_path: Path) -> None:
+    task = Task("train", label="a")
+    record = studies.record(task, {"valid_loss": 3.0})
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(sealed(record)))
+    assert read_record(path, task.name)["found"]
+    del record["found"]
+    path.write_text(json.dumps(sealed(record)))
+    with pytest.raises(ResDualError, match="it is not whole, or of another task"):
+        read_record(path, task.name)
 
 
 def test_the_time_of_a_killed_attempt_is_that_of_its_log(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class Task:
 
 Record = Dict[str, Any]
 """A result: ``task``, ``outcome``, ``detail``, what was ``found``, attempts, host and versions."""
+KEYS = {"format", "task", "outcome", "detail", "found", "attempts", "seconds", "host", "versions"}
+"""What every record has; further keys may stand there."""
 
 
 def sealed(record: Record) -> Record:
@@ -78,7 +80,7 @@ def read_record(path: Path, name: str) -> Record:
         record = json.loads(path.read_text(encoding="utf-8"))
         whole = sealed(record) == record
         wrong_format = whole and record["format"] != FORMAT
-        same = whole and Task(**record["task"]).name == name
+        same = whole and Task(**record["task"]).name == name and set(record) >= KEYS
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         whole = wrong_format = same = False
     if wrong_format:
@@ -87,7 +89,7 @@ def read_record(path: Path, name: str) -> Record:
             f"reads format {FORMAT}; use the version that wrote it, or move it away"
         )
     if not whole or not same:
-        fault = "it belongs to another task" if whole else "its checksum does not hold"
+        fault = "it is not whole, or of another task" if whole else "its checksum does not hold"
         raise ResDualError(
             f"{path} was cut or edited ({fault}); restore it, or remove it: the run is done again"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Iterator, List, Tuple
 
 from ...transformer import MODEL as OWN_MODEL
+from ..analysis.comparisons import has_failed
 from .analysis import Analysis
 from .formats import level
 from .places import budget_name, unit_name
@@ -54,6 +55,9 @@ def training_time(analysis: Analysis, say: Texts) -> List[str]:
 def tuning(analysis: Analysis, say: Texts) -> List[str]:
     search = analysis.spec.search
     found = [say("limit_searched", options=say.listed([*search.values, *search.ranges]))]
+    lost = [f"{arm} {depth}" for arm, depth in never_trained(analysis)]
+    if lost:
+        found.append(say("limit_never_trained", cells=say.listed(lost)))
     longest = analysis.budgets[-1]
     if (search.budget or longest) != longest:
         found.append(
@@ -62,6 +66,16 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
     elif len(analysis.budgets) > 1:
         found.append(say("limit_tuned_long", budget=budget_name(analysis, say, longest)))
     return found
+
+
+def never_trained(analysis: Analysis) -> Iterator[Tuple[str, str]]:
+    """Arms and depths of which every tuning run failed."""
+    for arm in analysis.arms:
+        for depth in analysis.depths:
+            cell = analysis.cell(arm, depth)
+            runs = [run for run in analysis.tuning if run.cell == cell and run.outcome is not None]
+            if runs and all(map(has_failed, runs)):
+                yield arm, depth
 
 
 def decoding(analysis: Analysis, say: Texts) -> List[str]:

@@ -21,10 +21,12 @@ def blocks(analysis: Analysis, say: Texts) -> List[Block]:
     if analysis.spec.task != "translation":
         return [Paragraph(say("no_translations_lm"))]
     shown = pair_with_texts(analysis)
-    difference = mean_difference(analysis)
-    if shown is None or difference is None or len(shown[1][0]) != len(difference):
+    if shown is None:
         return [Paragraph(say("no_translations"))]
-    seed, lines = shown
+    pair, lines = shown
+    difference, seed = sentence_differences(pair), pair[0].seed
+    if difference is None or len(lines[0]) != len(difference):
+        return [Paragraph(say("no_translations"))]
     order = np.argsort(-difference, kind="stable")
     found: List[Block] = [Paragraph(say("translations_how", n=EACH, seed=seed))]
     best = [i for i in order[:EACH] if difference[i] > 0]
@@ -46,22 +48,20 @@ def example(
     return Example(say("example_title", number=index + 1, difference=f"{difference:+.1f}"), texts)
 
 
-def mean_difference(analysis: Analysis) -> Optional[np.ndarray]:
-    """Sentence BLEU of the candidate minus the baseline's, mean over the pairs. *Shape:* (S,)."""
-    differences = [
-        corpus_bleu(ours.sentences.astype(float)) - corpus_bleu(theirs.sentences.astype(float))
-        for ours, theirs in analysis.verdict.primary.pairs
-        if ours.sentences is not None and theirs.sentences is not None
-    ]
-    return np.mean(differences, axis=0) if differences else None
+def sentence_differences(pair: Tuple[Run, Run]) -> Optional[np.ndarray]:
+    """Sentence BLEU of the candidate minus the baseline's. *Shape:* (S,)."""
+    ours, theirs = (run.sentences for run in pair)
+    if ours is None or theirs is None:
+        return None
+    return corpus_bleu(ours.astype(float)) - corpus_bleu(theirs.astype(float))
 
 
-def pair_with_texts(analysis: Analysis) -> Optional[Tuple[int, List[List[str]]]]:
-    """The first pair whose translations are on this disk: its seed, and the lines of both."""
+def pair_with_texts(analysis: Analysis) -> Optional[Tuple[Tuple[Run, Run], List[List[str]]]]:
+    """The first pair whose translations are on this disk, and the lines of both."""
     for pair in analysis.verdict.primary.pairs:
         lines = [lines_of(run) for run in pair]
         if all(lines) and len(lines[0]) == len(lines[1]):
-            return pair[0].seed, lines
+            return pair, lines
     return None
 
 
