@@ -8,7 +8,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_INV_REGISTRY, ARCH_M
 from fairseq.tasks import FairseqTask
 
 from ..errors import ResDualError
-from ..schemes.kinds import options_of
+from ..schemes.kinds import kinds, options_of
 from ..transformer import MODEL
 from .measure import Label
 
@@ -37,6 +37,8 @@ def model_options(args: Namespace, residual: str, depth: int) -> Namespace:
     if args.arch not in ARCH_MODEL_INV_REGISTRY[MODEL]:
         known = ", ".join(sorted(ARCH_MODEL_INV_REGISTRY[MODEL]))
         raise ResDualError(f"--arch {args.arch} is not a preset of this model; give one of {known}")
+    if residual not in kinds():
+        raise ResDualError(f"--residual {residual} is unknown; give one of {', '.join(kinds())}")
     given = {
         "encoder_embed_dim": args.width,
         "encoder_ffn_embed_dim": args.ffn or (4 * args.width if args.width else None),

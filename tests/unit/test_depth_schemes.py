@@ -8,6 +8,7 @@ import pytest
 from fairseq import options
 
 from depth import reversal, schemes, warm_up
+from resdual_fairseq.diagnostics import untrained
 from resdual_fairseq.diagnostics.table import Row, write_table
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.residual import PreLN
@@ -52,11 +53,12 @@ def test_measurements_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = Namespace(arch="resdual_transformer", width=32, ffn=None, heads=4)
     for name in ("own", "siamese:bar"):
         with pytest.raises(ResDualError, match=f"--residual {name} is unknown; give one"):
-            options_of(name)
+            untrained.model_options(preset, name, 2)
     monkeypatch.setitem(RESIDUALS, "own", PreLN)
-    assert options_of("own") == {"residual": "own"}
+    assert untrained.model_options(preset, "own", 2).residual == "own"
     assert title_of("own:best") == "Pre-LN, best" and title_of("nobody's") == "nobody's"
 
 
