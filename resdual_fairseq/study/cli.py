@@ -128,6 +128,7 @@ def run(options: argparse.Namespace) -> None:
     if options.mode == "new":
         write_spec(options.spec, options.data_bin, options.text, options.languages)
         say(f"wrote {options.spec}; read its comments, then: {PROGRAM} plan {options.spec}")
+        warn_of_scores(read_spec(options.spec))
         return
     spec = read_spec(options.spec)
     if options.folder is not None:
@@ -151,6 +152,16 @@ def run(options: argparse.Namespace) -> None:
         "plan": plan, "run": work, "status": status, "report": report, "export": export,
         "import": import_records,
     }[options.mode](options, spec, study)  # fmt: skip
+
+
+def warn_of_scores(spec: Spec) -> None:
+    """Say what the new spec's plan would refuse for want of a package."""
+    from .checks import check_scores
+
+    try:
+        check_scores(spec)
+    except ResDualError as error:
+        say(f"before that: {error}")
 
 
 def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
@@ -252,7 +263,7 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
 def results_in_use(spec: Spec, study: StudyFolder) -> Tuple[int, int]:
     """How many results a folder holds, and how many of them the plan asks for as far as it goes."""
     known = records_of(spec, study)
-    return len(known), sum(name in known for name in make_plan(spec, known).tasks)
+    return len(study.records()), sum(name in known for name in make_plan(spec, known).tasks)
 
 
 if __name__ == "__main__":

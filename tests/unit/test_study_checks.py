@@ -7,7 +7,7 @@ import pytest
 from helpers import studies
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import checks
+from resdual_fairseq.study import checks, cli
 from resdual_fairseq.study.spec.keys import Spec
 from resdual_fairseq.study.work import data
 
@@ -101,6 +101,20 @@ def test_a_share_without_a_sentence_is_named(
         checks.check(spec)
     monkeypatch.setattr(data, "training_pairs", lambda spec: None)
     checks.check(spec)
+
+
+def test_a_new_spec_tells_which_package_its_language_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def bleu(trg_lang: str) -> None:
+        raise ImportError("pip install sacrebleu[ja]")
+
+    monkeypatch.setattr(checks, "BLEU", bleu)
+    for language in ("en", "ja"):
+        (tmp_path / f"a.{language}").write_text("a line\n" * 500)
+    words = ["new", str(tmp_path / "s.yaml"), "--text"]
+    cli.main([*words, str(tmp_path / "a.en"), str(tmp_path / "a.ja")])
+    assert "cannot score ja: pip install sacrebleu[ja]" in capsys.readouterr().out
 
 
 def test_shares_of_a_second_training_set_are_refused(tmp_path: Path) -> None:
