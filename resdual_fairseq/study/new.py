@@ -15,7 +15,7 @@ from ..errors import ResDualError
 from ..files import replacing
 from .spec.keys import Data, Spec
 from .spec.parts import Part
-from .work.data import subwords_of
+from .work import data
 
 SPLIT = re.compile(r"train\.([^.-]+)-([^.-]+)\.\1\.idx")
 WIDTH = 92
@@ -78,7 +78,7 @@ def write_spec(
             values["training"] = sharing(data_bin, found) + values["training"]
         if path.resolve().with_suffix("") == data_bin.resolve():
             values["folder"] = f"{path.stem}-study"
-        kind = subwords_of(data_bin / f"dict.{found[1]}.txt") if found else ""
+        kind = data.subwords_of(data_bin / f"dict.{found[1]}.txt") if found else ""
         if kind:
             joined = f"--beam 5 --post-process {kind}"
             values["decoding"] = {"options": joined}
@@ -157,8 +157,7 @@ def lines_of(path: Path) -> int:
     """
     if not path.is_file():
         raise ResDualError(f"there is no file {path}; name two that are there")
-    with path.open("rb") as stream:
-        lines = sum(1 for _ in stream)
+    lines = data.lines_of(path)
     if not lines:
         raise ResDualError(f"{path} is empty; name a text of one sentence a line")
     return lines

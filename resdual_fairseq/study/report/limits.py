@@ -55,7 +55,7 @@ def training_time(analysis: Analysis, say: Texts) -> List[str]:
 def tuning(analysis: Analysis, say: Texts) -> List[str]:
     search = analysis.spec.search
     found = [say("limit_searched", options=say.listed([*search.values, *search.ranges]))]
-    lost = [f"{arm} {depth}" for arm, depth in never_trained(analysis)]
+    lost = [f"{arm} {depth}" for arm, depth in untrained_places(analysis)]
     if lost:
         found.append(say("limit_never_trained", cells=say.listed(lost)))
     longest = analysis.budgets[-1]
@@ -68,7 +68,7 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
     return found
 
 
-def never_trained(analysis: Analysis) -> Iterator[Tuple[str, str]]:
+def untrained_places(analysis: Analysis) -> Iterator[Tuple[str, str]]:
     """Arms and depths of which every tuning run failed."""
     for arm in analysis.arms:
         for depth in analysis.depths:
