@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import yaml
 
 from ..errors import ResDualError
 from ..files import replacing
+from .analysis.table import Change
+from .engine.provenance import now
 from .engine.tasks import StudyFolder
 from .spec.keys import Spec
 
 NAME = "spec.lock.yaml"
+CHANGES = "changes"
+"""The key of that file that is not the spec's: what has changed since the first time."""
 OWN = {"tasks", "report", "workers"}
 """What a study's folder may hold before the spec is kept there."""
+
+
+class Kept(NamedTuple):
+    """What the file holds: the spec's values, and all changes up to them."""
+
+    values: Dict[str, Any]
+    changes: Tuple[Change, ...]
 
 
 def remember(spec: Spec, study: StudyFolder) -> List[str]:
@@ -25,21 +36,45 @@ def remember(spec: Spec, study: StudyFolder) -> List[str]:
         ResDualError: the folder holds something else than a study.
     """
     path = study.path / NAME
-    values = portable(spec.model_dump(exclude={"folder"}), study.path)
-    told: List[str] = []
+    changes, told = history(spec, study), []
     if path.exists():
-        before = read(path)
-        told = [f"{path} was damaged and is written anew; what changed since is not known"]
-        if before is not None:
-            told = told_of(list(differences(before, values)))
-        if not told:
+        kept = read(path)
+        if kept is None:
+            told = [f"{path} was damaged and is written anew; what changed since is not known"]
+        elif kept.changes == changes:
             return []
+        else:
+            told = told_of(changes[-1])
     elif study.path.exists() and {one.name for one in study.path.iterdir()} - OWN:
         raise ResDualError(f"{study.path} holds other things than a study; name another folder")
     study.path.mkdir(parents=True, exist_ok=True)
+    values = values_of(spec, study)
+    if changes:
+        values[CHANGES] = [{**one._asdict(), "keys": list(one.keys)} for one in changes]
     with replacing(path) as unfinished:
         unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
     return told
+
+
+def history(spec: Spec, study: StudyFolder) -> Tuple[Change, ...]:
+    """All changes of the spec since it was first kept; the last may not be kept yet."""
+    path = study.path / NAME
+    kept = read(path) if path.exists() else None
+    if kept is None:
+        return ()
+    keys = tuple(differences(kept.values, values_of(spec, study)))
+    if not keys:
+        return kept.changes
+    scored = sum(
+        one["task"]["kind"] == "evaluate" and one["outcome"] == "completed"
+        for one in study.records().values()
+    )
+    return (*kept.changes, Change(now(), scored, keys))
+
+
+def values_of(spec: Spec, study: StudyFolder) -> Dict[str, Any]:
+    found: Dict[str, Any] = portable(spec.model_dump(exclude={"folder"}), study.path)
+    return found
 
 
 def portable(value: Any, folder: Path) -> Any:
@@ -51,31 +86,30 @@ def portable(value: Any, folder: Path) -> Any:
     return os.path.relpath(value, folder) if isinstance(value, Path) else value
 
 
-def read(path: Path) -> Optional[Dict[str, Any]]:
-    """The spec that was kept; None where the file makes no sense."""
+def read(path: Path) -> Optional[Kept]:
+    """What was kept; None where the file makes no sense."""
     try:
-        kept = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changes = values.pop(CHANGES, [])
+        return Kept(values, tuple(Change(**{**one, "keys": tuple(one["keys"])}) for one in changes))
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         return None
-    return kept if isinstance(kept, dict) else None
 
 
-def told_of(changes: List[Tuple[str, Any, Any]]) -> List[str]:
-    """What changes mean for what is done."""
-    if not changes:
-        return []
+def told_of(change: Change) -> List[str]:
+    """What a change means for what is done."""
     return [
         "the spec has changed:",
-        *(f"  {key}: {old}, now {new}" for key, old, new in changes),
+        *(f"  {key}" for key in change.keys),
         "results that the change does not touch are used, others stay in the folder unused",
     ]
 
 
-def differences(before: Any, now: Any, key: str = "") -> Iterator[Tuple[str, Any, Any]]:
-    """Every key whose value differs, with both values; None where there is none."""
+def differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """Every key whose value differs, as ``key: before → now``; None where there is none."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*before, *now]):
             inner = f"{key}.{name}" if key else str(name)
             yield from differences(before.get(name), now.get(name), inner)
     elif before != now:
-        yield key, before, now
+        yield f"{key}: {before} \N{RIGHTWARDS ARROW} {now}"

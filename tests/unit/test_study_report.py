@@ -16,7 +16,7 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 from helpers.pages import LIMITS, RATIOS, page, rows, words_of
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study.analysis.table import Cell, Findings, Interval, Note
+from resdual_fairseq.study.analysis.table import Cell, Change, Findings, Interval, Note
 from resdual_fairseq.study.analysis.verdict import judge
 from resdual_fairseq.study.engine import outcomes, processes
 from resdual_fairseq.study.report import drawing, write_report, write_tables
@@ -315,6 +315,29 @@ def test_what_the_spec_leaves_out_is_said(tmp_path: Path) -> None:
         "Power 0.8 is for detecting a gain, not for adopting",
     ):
         assert sentence in told
+
+
+def test_what_was_changed_or_is_no_longer_used_is_said(tmp_path: Path) -> None:
+    changes = (
+        Change("2026-01-02T03:04:05+00:00", 4, ("criteria.metric: bleu → chrf", "threads: 1 → 2")),
+        Change("2026-01-03T03:04:05+00:00", 4, ("threads: 2 → 4",)),
+        Change("2026-01-01T03:04:05+00:00", 0, ("seeds: [11] → [11, 12]",)),
+    )
+    findings = replace(made_findings(), changes=changes, unused_seconds=7200.0)
+    told = words_of(page(findings, tmp_path))
+    assert "On 2026-01-02, with 4 models tested, the spec was changed in what decides" in told
+    assert "(criteria.metric: bleu → chrf)" in told
+    assert "threads" not in told and "2026-01-03" not in told and "2026-01-01" not in told
+    assert told.count("holds 2 hours of training and test that this spec does not ask for") == 2
+
+
+def test_scores_of_tokens_are_told_from_those_of_text(tmp_path: Path) -> None:
+    sentence = "scores are of the data-bin's own tokens, and not comparable with published ones"
+    findings = made_findings()
+    assert sentence in words_of(page(findings, tmp_path))
+    data = findings.spec.data.model_copy(update={"reference": tmp_path / "test.en"})
+    findings = replace(findings, spec=findings.spec.model_copy(update={"data": data}))
+    assert sentence not in words_of(page(findings, tmp_path))
 
 
 def test_best_values_on_an_edge_are_told() -> None:

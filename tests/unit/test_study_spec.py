@@ -11,6 +11,7 @@ from helpers import studies
 from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import lock
 from resdual_fairseq.study.new import batches_for, write_spec
+from resdual_fairseq.study.planning.findings import collect
 from resdual_fairseq.study.spec.option_lines import SET_BY_THE_STUDY
 from resdual_fairseq.study.spec.reading import located, read_spec
 
@@ -302,8 +303,8 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, **changes)
     assert lock.remember(*studies.study_of(path)) == [
         "the spec has changed:",
-        "  seeds: [101, 102], now [101, 102, 103]",
-        "  threads: 1, now 2",
+        "  seeds: [101, 102] → [101, 102, 103]",
+        "  threads: 1 → 2",
         "results that the change does not touch are used, others stay in the folder unused",
     ]
     for damaged in ("name: [", ": [", "cut", "a: 1\na: {b", "\0"):
@@ -318,6 +319,44 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResDualError, match="holds other things than a study"):
         lock.remember(*studies.study_of(path))
     assert yaml.safe_load((tmp_path / "study" / lock.NAME).read_text())["seeds"] == [101, 102, 103]
+
+
+def test_changes_are_kept_with_how_many_models_had_been_tested(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, depths=[2])
+    lock.remember(*studies.study_of(path))
+    studies.work(path)
+    assert collect(*studies.study_of(path)).unused_seconds == 0
+    study = studies.study_of(path)[1]
+    for name, one in study.records().items():
+        (study.folder(name) / "result.json").unlink()
+        study.write({**one, "seconds": 10.0})
+    criteria = {**studies.SPEC["criteria"], "metric": "chrf"}
+    path = studies.write_spec(tmp_path, depths=[2], criteria=criteria)
+    before = lock.history(*studies.study_of(path))
+    assert [(one.scored, one.keys) for one in before] == [(8, ("criteria.metric: bleu → chrf",))]
+    lock.remember(*studies.study_of(path))
+    path = studies.write_spec(tmp_path, depths=[2], criteria=criteria, seeds=[101])
+    assert len(lock.remember(*studies.study_of(path))) == 3
+    assert lock.remember(*studies.study_of(path)) == []
+    findings = collect(*studies.study_of(path))
+    assert [one.keys[0] for one in findings.changes] == [
+        "criteria.metric: bleu → chrf", "seeds: [101, 102] → [101]"
+    ]  # fmt: skip
+    # Of each arm's other seed two parts of a trunk, two branches, and a test of each.
+    assert findings.unused_seconds == 2 * 6 * 10
+
+
+@pytest.mark.parametrize("unit", ["hours", "money"])
+def test_where_time_is_equal_it_is_no_criterion(unit: str, tmp_path: Path) -> None:
+    path = studies.write_spec(
+        tmp_path,
+        budgets={"unit": unit, "values": [1]},
+        prices={"hour": 1},
+        measure=True,
+        criteria={**studies.SPEC["criteria"], "training_cost": 0.05},
+    )
+    with pytest.raises(ResDualError, match=r"line \d+: criteria.training_cost: with budgets in"):
+        studies.study_of(path)
 
 
 def test_a_study_that_moved_with_its_data_has_not_changed(tmp_path: Path) -> None:

@@ -170,6 +170,22 @@ def test_times_measured_beside_other_work_decide_nothing() -> None:
         assert verdict.wanted == (Wanted("costs", ("training_cost", "latency")),)
 
 
+def test_training_time_is_that_of_all_updates() -> None:
+    """Equal FLOPs or tokens may be fewer updates of the arm whose update takes longer."""
+    findings = made_findings(
+        **SMALL,
+        ratios={"step_seconds": Interval(1.2, 1.16, 1.24)},
+        criteria={"training_cost": 0.05},
+    )
+    assert judge(findings).decision == "do not adopt"
+    runs = [
+        replace(run, updates=800) if run.cell.arm == CANDIDATE else run for run in findings.runs
+    ]
+    verdict = judge(replace(findings, runs=runs))
+    assert verdict.decision == "adopt"
+    assert verdict.criteria[-1].measured == pytest.approx((0.96, 0.928, 0.992))
+
+
 def test_costs_without_a_limit_are_no_criterion() -> None:
     verdict = judge(made_findings(**SMALL, ratios={**CHEAP, "latency_p50": Interval(9, 9, 9)}))
     assert (verdict.decision, list(states(verdict))) == ("adopt", ["quality", "reliability"])

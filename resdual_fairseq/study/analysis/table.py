@@ -22,6 +22,10 @@ class Interval(NamedTuple):
     low: Optional[float] = None
     high: Optional[float] = None
 
+    def times(self, factor: float) -> "Interval":
+        """In another unit; the factor is positive."""
+        return Interval(*(None if one is None else one * factor for one in self))  # type: ignore
+
 
 class Cell(NamedTuple):
     """Runs that differ in seed, tuned values and budget only."""
@@ -121,6 +125,20 @@ class Note:
     values: Dict[str, str] = field(default_factory=dict)
 
 
+class Change(NamedTuple):
+    """A change of the spec.
+
+    Attributes:
+        when: date and time, ISO 8601.
+        scored: how many models had been tested by then.
+        keys: what changed, each as ``criteria.metric: bleu → chrf``.
+    """
+
+    when: str
+    scored: int
+    keys: Tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that a report is made of.
@@ -132,6 +150,8 @@ class Findings:
         untrained_loss: bits a token of a model that knows nothing: log2 of the vocabulary.
         environment: machine and versions of the runs, as the report lists them.
         spent: what each arm took.
+        unused_seconds: of training and test in the folder that this spec does not ask for.
+        changes: of the spec since the study began.
         sources, references: lines of the test set, where there is plain text.
         notes: what else a reader has to know.
         stopped: the stage (``depth``, ``curves``) whose criterion ended the study.
@@ -143,6 +163,8 @@ class Findings:
     untrained_loss: float = 0.0
     environment: Dict[str, str] = field(default_factory=dict)
     spent: Dict[str, Spent] = field(default_factory=dict)
+    unused_seconds: float = 0.0
+    changes: Tuple[Change, ...] = ()
     sources: Tuple[str, ...] = ()
     references: Tuple[str, ...] = ()
     notes: Tuple[Note, ...] = ()

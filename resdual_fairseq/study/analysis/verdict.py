@@ -113,7 +113,7 @@ def judge(findings: Findings) -> Verdict:
         quality(primary, bounds.margin, not missing and is_fair),
         reliability(primary, not missing),
         *stage(findings, primary),
-        *costs(findings),
+        *costs(findings, primary),
     ]
     decision = decide(criteria)
     wanted = list(missing)
@@ -206,16 +206,25 @@ def stage(findings: Findings, primary: Comparison) -> List[Criterion]:
     return [Criterion("stage", False, primary.gain, float(bound or 0.0))]
 
 
-def costs(findings: Findings) -> List[Criterion]:
+def costs(findings: Findings, primary: Comparison) -> List[Criterion]:
     """The criteria of cost that the spec sets, by the intervals of the ratios."""
     bounds = findings.spec.criteria
     ratios = primary_ratios(findings)
+    if "step_seconds" in ratios:
+        training = ratios["step_seconds"].times(updates_ratio(primary))
+        ratios = {**ratios, "step_seconds": training}
     busy = findings.has_disturbed_costs
     return [
         within(name, ratios.get(RATIOS[name]), 1 + limit, busy and name in TIMES)
         for name, limit in limits(bounds).items()
         if limit is not None
     ]
+
+
+def updates_ratio(primary: Comparison) -> float:
+    """The candidate's updates over the baseline's: equal tokens or FLOPs may be unequal updates."""
+    counts = [{run.updates for run in runs} for runs in (primary.candidate, primary.baseline)]
+    return max(counts[0]) / max(counts[1]) if all(counts) else 1.0
 
 
 def open_costs(criteria: List[Criterion]) -> List[Wanted]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
+from .. import lock
 from ..analysis.table import Findings, Note, Run, Spent
 from ..engine.attempts import run_folder
 from ..engine.tasks import Record, StudyFolder
@@ -17,6 +18,9 @@ from ..work import data, evaluating
 from .planned import Plan, PlannedRun, Records, failed, outcome
 from .repeating import shell_commands
 from .todo import make_plan, records_of
+
+TRAINING_AND_TEST = ("train", "evaluate")
+"""Kinds of tasks whose time is that of the study; costs are measured apart."""
 
 
 def collect(spec: Spec, study: StudyFolder) -> Findings:
@@ -32,6 +36,12 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         untrained_loss=plan.untrained,
         environment=environment(used),
         spent=spent(plan, records),
+        unused_seconds=sum(
+            float(record.get("seconds", 0.0))
+            for name, record in study.records().items()
+            if name not in plan.tasks and record["task"]["kind"] in TRAINING_AND_TEST
+        ),
+        changes=lock.history(spec, study),
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
         notes=tuple(notes(spec, plan, records, measured)),
@@ -65,7 +75,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         updates=run.updates,
         outcome=record["outcome"] if record else None,
         detail=record["detail"] if record else "",
-        valid_loss=found.get("valid_loss"),
+        valid_loss=found.get("valid_loss") if record else None,
         curve=curve(train[: len(run.train) - 1]),
         scores=dict(judged.get("scores", {})),
         signatures=dict(judged.get("signatures", {})),
@@ -116,7 +126,7 @@ def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
         (lost if failed(outcome(run, records)) else kept).update(names)
     found: Dict[str, Spent] = {}
     for name, task in plan.tasks.items():
-        if task.kind in ("train", "evaluate") and name in records:
+        if task.kind in TRAINING_AND_TEST and name in records:
             seconds = float(records[name].get("seconds", 0.0))
             before = found.get(task.arm, Spent())
             part = "judging" if name in judging else "tuning"

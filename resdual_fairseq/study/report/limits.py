@@ -81,8 +81,13 @@ def untrained_places(analysis: Analysis) -> Iterator[Tuple[str, str]]:
 def decoding(analysis: Analysis, say: Texts) -> List[str]:
     if analysis.spec.task != "translation":
         return []
+    tokens = analysis.spec.data.data_bin is not None and analysis.spec.data.reference is None
     own = {OWN_MODEL in " ".join(arm.options) for arm in analysis.spec.arms.values()}
-    return [say("limit_decoding"), *([say("limit_programs")] if len(own) > 1 else [])]
+    return [
+        say("limit_decoding"),
+        *([say("limit_tokens")] if tokens else []),
+        *([say("limit_programs")] if len(own) > 1 else []),
+    ]
 
 
 def meaning(analysis: Analysis, say: Texts) -> List[str]:

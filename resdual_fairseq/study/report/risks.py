@@ -12,6 +12,8 @@ from .formats import DIGITS, gain
 from .places import place_name
 from .texts import Texts
 
+DECIDING = ("criteria.", "seeds:", "budgets.", "decoding.")
+"""Keys of the spec that say what decides, and by which runs."""
 FEW_SEEDS = 5
 """Below this many pairs, the report says what the interval rests on."""
 
@@ -19,6 +21,7 @@ FEW_SEEDS = 5
 def sentences(analysis: Analysis, say: Texts) -> List[str]:
     """Most serious first."""
     found = [
+        *changed(analysis, say),
         *failing_arms(analysis, say),
         *worse_elsewhere(analysis, say),
         *edges(analysis, say),
@@ -28,6 +31,17 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
         *doubtful_costs(analysis, say),
     ]
     return found or [say("no_risks")]
+
+
+def changed(analysis: Analysis, say: Texts) -> List[str]:
+    """What decides was changed when scores could already be seen: the stated error is too low."""
+    found = []
+    for change in analysis.findings.changes:
+        keys = [key for key in change.keys if key.startswith(DECIDING)]
+        if keys and change.scored:
+            words = {"day": change.when[:10], "keys": say.listed(keys)}
+            found.append(say("risk_changed", n=change.scored, **words))
+    return found
 
 
 def failing_arms(analysis: Analysis, say: Texts) -> List[str]:

@@ -101,7 +101,8 @@ def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     )
     head = [say("head_" + name, currency=analysis.spec.prices.currency) for name in names]
     table = Table(say("table_spending"), head, rows, "lrrrrrr", frozenset({len(rows) - 1}))
-    return [table, Paragraph(price_sentence(analysis, say))]
+    told = say.sentences([price_sentence(analysis, say), unused_sentence(analysis, say)])
+    return [table, Paragraph(told)]
 
 
 def in_all(analysis: Analysis) -> Spent:
@@ -123,16 +124,20 @@ def price_sentence(analysis: Analysis, say: Texts) -> str:
     return say.sentences([say("spending_means"), price])
 
 
+def unused_sentence(analysis: Analysis, say: Texts) -> str:
+    """What was paid for and is not in the figures; empty where there is nothing."""
+    seconds = analysis.findings.unused_seconds
+    return say("study_unused", hours=hours(seconds)) if seconds else ""
+
+
 def spending_sentence(analysis: Analysis, say: Texts) -> str:
     """The whole study in one sentence, for the first page."""
     took = in_all(analysis)
     seconds = took.tuning + took.judging
     done = sum(run.outcome is not None for run in analysis.findings.runs)
     words = {"hours": hours(seconds), "done": done, "all": len(analysis.findings.runs)}
-    told = say("study_spent", **words)
-    if not analysis.spec.prices.hour:
-        return told
-    amount = money(analysis, seconds)
-    return say.sentences(
-        [told, say("study_money", money=amount, currency=analysis.spec.prices.currency)]
-    )
+    told = [say("study_spent", **words)]
+    if analysis.spec.prices.hour:
+        amount = money(analysis, seconds)
+        told.append(say("study_money", money=amount, currency=analysis.spec.prices.currency))
+    return say.sentences([*told, unused_sentence(analysis, say)])

@@ -308,6 +308,11 @@ def contradictions(spec: Spec) -> List[str]:
         found.append(f"stages.depth.seeds: there are only {len(spec.seeds)} seeds")
     if spec.search.budget is not None and spec.search.budget not in spec.budgets.values:
         found.append(f"search.budget: {spec.search.budget:g} is not among budgets.values")
+    if spec.budgets.is_timed and criteria.training_cost is not None:
+        found.append(
+            f"criteria.training_cost: with budgets in {spec.budgets.unit} all arms train equally "
+            "long; leave it out"
+        )
     if spec.budgets.unit == "money" and spec.prices.hour == 0:
         found.append("budgets.unit: money needs prices.hour")
     return found
