@@ -213,7 +213,7 @@ def check_values(args: Options) -> None:
     if gain is not None and not lies_within(gain, -MAX_ALPHA, MAX_ALPHA):
         raise ResDualError(f"--residual-gain {gain} is no weight to start from; give a number")
     streams = args.residual_streams
-    if not isinstance(streams, int) or not lies_within(streams, 1, MAX_STREAMS):
+    if type(streams) is not int or not lies_within(streams, 1, MAX_STREAMS):
         raise ResDualError(
             f"--residual-streams {streams} is no number of streams; give 1 to {MAX_STREAMS}"
         )
