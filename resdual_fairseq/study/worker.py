@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import socket
 import time
 from contextlib import suppress
@@ -75,6 +76,9 @@ class Worker:
                     raise full_disk(self.study.path) from error
                 raise
             if taken is None:
+                # No lease can be taken over there, and filelock tells it as one that is held.
+                if not shutil.disk_usage(self.study.path).free:
+                    raise full_disk(self.study.path)
                 if not waiting:
                     self.say(
                         f"waiting for other workers, who hold {len(todo)} tasks or what they need"

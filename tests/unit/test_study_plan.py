@@ -18,7 +18,7 @@ from resdual_fairseq.study.analysis.verdict import judge
 from resdual_fairseq.study.engine.tasks import StudyFolder, Task
 from resdual_fairseq.study.measuring import costs
 from resdual_fairseq.study.planning import estimates, printing, repeating, search
-from resdual_fairseq.study.planning.findings import collect
+from resdual_fairseq.study.planning.findings import NOT_STARTED, collect
 from resdual_fairseq.study.planning.planned import Plan
 from resdual_fairseq.study.planning.todo import make_plan
 from resdual_fairseq.study.spec import search_space
@@ -424,8 +424,11 @@ def test_a_model_that_cannot_run_is_a_row_of_the_report(tmp_path: Path) -> None:
 
     studies.work(path, calibrate=calibrate)
     rows = collect(*studies.study_of(path)).runs
-    failed = {(run.cell.arm, run.cell.depth) for run in rows if run.outcome == "out of memory"}
-    assert failed and all(arm == "pre" for arm, _ in failed)
+    failed = [run for run in rows if run.outcome == "out of memory"]
+    assert {run.cell.arm for run in failed} == {"pre"}
+    assert {(run.updates, run.seconds, run.detail) for run in failed} == {
+        (0, 0.0, f"{NOT_STARTED}stopped at the limit of 1 GiB")
+    }
 
 
 @pytest.mark.parametrize("spelt", ["--warmup-updates 17", "--warmup-updates=17"])

@@ -19,8 +19,10 @@ from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study.analysis.table import Cell, Change, Findings, Interval, Note
 from resdual_fairseq.study.analysis.verdict import judge
 from resdual_fairseq.study.engine import outcomes, processes
+from resdual_fairseq.study.planning.findings import NOT_STARTED
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
+from resdual_fairseq.study.report.arm_figures import of_arms
 from resdual_fairseq.study.report.formats import gain, plain
 from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
@@ -329,6 +331,34 @@ def test_what_was_changed_or_is_no_longer_used_is_said(tmp_path: Path) -> None:
     assert "(criteria.metric: bleu → chrf)" in told
     assert "threads" not in told and "2026-01-03" not in told and "2026-01-01" not in told
     assert told.count("holds 2 hours of training and test that this spec does not ask for") == 2
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_models_that_could_not_be_calibrated_are_no_runs(language: str, tmp_path: Path) -> None:
+    """Nor does their want of memory speak of learning rates."""
+    findings = made_findings()
+    reason = "stopped at the limit of 0.2 GiB"
+    runs = [
+        replace(run, role=role, outcome="out of memory", detail=NOT_STARTED + reason, updates=0,
+                seconds=0.0, scores={}, valid_loss=None)
+        for role in ("judging", "tuning") for run in findings.runs
+    ]  # fmt: skip
+    findings = replace(findings, runs=runs, untrained_loss=math.inf)
+    told = words_of(page(findings, tmp_path, language))
+    figure = of_arms(Analysis(findings), Texts(language))
+    assert figure is not None and list(figure.axes[0].get_xticks()) == []
+    assert "inf" not in re.findall(r"\w+", told)
+    if language == "en":
+        assert f"0 of {len(runs)} runs" in told and NOT_STARTED + reason in told
+        assert "the narrower the range" not in told and "Trained at none" not in told
+    else:
+        assert "予備測定が失敗したため、実行していません：上限（0.2 GiB）" in told
+
+
+def test_a_study_whose_runs_are_not_all_known_says_so(tmp_path: Path) -> None:
+    findings = replace(made_findings(), notes=(Note("not_all_known", {"what": "tuning"}),))
+    n = len(findings.runs)
+    assert f"{n} of the {n} runs known by now" in words_of(page(findings, tmp_path))
 
 
 def test_scores_of_tokens_are_told_from_those_of_text(tmp_path: Path) -> None:

@@ -73,6 +73,11 @@ FAULTS = [
         "method: tpe\n  ranges: {dropout: {low: 0.1, high: 1.5}}",
         "ranges of dropout: 1.5 is not below 1",
     ),
+    (
+        "values: {lr: [1e-3, 2e-3, 4e-3]}",
+        "method: sobol\n  ranges: {lr: [0.001, 0.03]}",
+        "search.ranges.lr: give a mapping of the keys low, high, log",
+    ),
     (" --residual pre", "", "arms.resdual is the same as arms.pre"),
     ("depths: [6, 12+3]", "depths: [6, 6+6]", "depths: a value stands there twice"),
     ("heads: 2}", "heads: 2}\n  - {width: 32, ffn: 9, heads: 2}", "two have the same width"),

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Dict, List
 from unittest import mock
 
@@ -26,6 +28,7 @@ from resdual_fairseq.study.engine.attempts import (
     note_attempt,
     note_end_of_killed,
 )
+from resdual_fairseq.study.engine.leases import Leases
 from resdual_fairseq.study.engine.outcomes import Ending
 from resdual_fairseq.study.engine.processes import Exit
 from resdual_fairseq.study.engine.tasks import StudyFolder, Task, read_record, sealed, write_json
@@ -462,6 +465,17 @@ def test_a_task_that_another_holds_is_left_alone(tmp_path: Path) -> None:
         assert set(study.records()) == others
     process.join(30)
     assert held.name in study.records()
+
+
+def test_a_full_disk_is_no_other_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lease of a dead worker can be taken over on it."""
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    monkeypatch.setattr(Leases, "acquire", lambda leases, place: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    study.path.mkdir()
+    with pytest.raises(ResDualError, match=r"the disk of .* is full; make room"):
+        Worker(spec, study).work()
 
 
 def test_a_failure_that_a_limit_caused_is_done_again_under_another_limit(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class Run:
         role: whether its values were being tuned, or it judges the arm with a fresh seed.
         values: the searched options, such as ``{"lr": 0.001}``.
         budget: in ``spec.budgets.unit``.
-        updates: the same in updates.
+        updates: the same in updates; 0 of a run that was not started, since its model could not be
+            calibrated.
         outcome: None while it is not done.
         detail: one sentence of a failure: loss, update, last lines of the log.
         valid_loss: bits a token on the validation set at the end of the budget.

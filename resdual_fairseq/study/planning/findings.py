@@ -22,6 +22,8 @@ from .todo import make_plan, records_of
 TRAINING_AND_TEST = ("train", "evaluate")
 """Kinds of tasks whose time is that of the study; costs are measured apart."""
 
+NOT_STARTED = "not started, since the calibration of this model ended so: "
+
 
 def collect(spec: Spec, study: StudyFolder) -> Findings:
     """What a study has found so far."""
@@ -74,17 +76,26 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         budget=run.budget,
         updates=run.updates,
         outcome=record["outcome"] if record else None,
-        detail=record["detail"] if record else "",
+        detail=detail(run, record),
         valid_loss=found.get("valid_loss") if record else None,
         curve=curve(train[: len(run.train) - 1]),
         scores=dict(judged.get("scores", {})),
         signatures=dict(judged.get("signatures", {})),
         sentences=evaluating.unpacked(judged["sentences"]) if "sentences" in judged else None,
         hypotheses=hypotheses if evaluating.are_those_scored(hypotheses, judged) else None,
-        seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train)),
+        seconds=float(found.get("seconds_in_all") or sum(one.get("seconds", 0) for one in train))
+        if run.updates
+        else 0.0,
         task=run.last,
         commands=tuple(shell_commands(spec, list(parts), plan, study)),
     )
+
+
+def detail(run: PlannedRun, record: Optional[Record]) -> str:
+    """One sentence on a failure; the cause may be that the model could not be calibrated."""
+    if record is None or not failed(record):
+        return ""
+    return record["detail"] if run.updates else f"{NOT_STARTED}{record['detail']}"
 
 
 def curve(trunk: List[Record]) -> Tuple[Tuple[int, float], ...]:

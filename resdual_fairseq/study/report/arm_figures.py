@@ -43,6 +43,8 @@ def of_arms(analysis: Analysis, say: Texts) -> Optional[Figure]:
     if not drawn:
         return None
     axis.set_xlabel(say("axis_" + analysis.metric))
+    if not any(analysis.scores(arm, analysis.place) for arm in analysis.arms):
+        axis.set_xticks([])
     if any_failed:
         low, high = axis.get_xlim()
         axis.set_xlim(low, high + STRIP / (1 - STRIP) * (high - low))

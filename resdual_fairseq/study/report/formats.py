@@ -47,7 +47,7 @@ def bracket(low: str, high: str) -> str:
 
 def quality(value: Optional[float], metric: str) -> str:
     """A score in its metric's decimals."""
-    return NOTHING if value is None else f"{value:.{DIGITS[metric]}f}"
+    return NOTHING if value is None or math.isinf(value) else f"{value:.{DIGITS[metric]}f}"
 
 
 def gain(value: Optional[Interval], metric: str) -> str:

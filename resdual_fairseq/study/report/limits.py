@@ -6,6 +6,7 @@ from typing import Iterator, List, Tuple
 
 from ...transformer import MODEL as OWN_MODEL
 from ..analysis.comparisons import has_failed
+from ..analysis.verdict import MENDS
 from .analysis import Analysis
 from .formats import level
 from .places import budget_name, unit_name
@@ -69,12 +70,12 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
 
 
 def untrained_places(analysis: Analysis) -> Iterator[Tuple[str, str]]:
-    """Arms and depths of which every tuning run failed."""
+    """Arms and depths of which every tuning run failed, some of them for their values."""
     for arm in analysis.arms:
         for depth in analysis.depths:
             cell = analysis.cell(arm, depth)
             runs = [run for run in analysis.tuning if run.cell == cell and run.outcome is not None]
-            if runs and all(map(has_failed, runs)):
+            if all(map(has_failed, runs)) and any(run.outcome in MENDS["rates"] for run in runs):
                 yield arm, depth
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List
 
 from ..analysis.comparisons import has_failed
+from ..analysis.verdict import MENDS
 from . import tuned
 from .analysis import Analysis
 from .failures import counted
@@ -53,7 +54,10 @@ def failing_arms(analysis: Analysis, say: Texts) -> List[str]:
             failed = [run for run in own if has_failed(run)]
             if failed:
                 words = {"arm": arm, "failed": len(failed), "all": len(own)}
-                found.append(say(f"risk_failures_{key}", how=counted(failed, say), **words))
+                told = [say(f"risk_failures_{key}", how=counted(failed, say), **words)]
+                if key == "tuning" and any(run.outcome in MENDS["rates"] for run in failed):
+                    told.append(say("risk_narrow"))
+                found.append(say.sentences(told))
     return found
 
 

@@ -134,9 +134,11 @@ def spending_sentence(analysis: Analysis, say: Texts) -> str:
     """The whole study in one sentence, for the first page."""
     took = in_all(analysis)
     seconds = took.tuning + took.judging
-    done = sum(run.outcome is not None for run in analysis.findings.runs)
-    words = {"hours": hours(seconds), "done": done, "all": len(analysis.findings.runs)}
-    told = [say("study_spent", **words)]
+    runs = analysis.findings.runs
+    done = sum(run.outcome is not None and run.updates > 0 for run in runs)
+    words = {"hours": hours(seconds), "done": done, "all": len(runs)}
+    is_open = any(note.key == "not_all_known" for note in analysis.findings.notes)
+    told = [say("study_spent_open" if is_open else "study_spent", **words)]
     if analysis.spec.prices.hour:
         amount = money(analysis, seconds)
         told.append(say("study_money", money=amount, currency=analysis.spec.prices.currency))

@@ -115,6 +115,9 @@ def explain(error: Any, lines: Dict[Place, int]) -> str:
         return f"{where}: there is no key {dotted(place)}; {hint}"
     if error["type"] == "missing":
         return f"{where}: the key {dotted(place)} is missing"
+    if error["type"] == "model_type":
+        keys = ", ".join(keys_at(place))
+        return f"{where}: {dotted(place)}: give a mapping of the keys {keys}"
     given = error["input"]
     shown = f" (it is {given!r})" if isinstance(given, (str, int, float, type(None))) else ""
     if error["type"] == "value_error":

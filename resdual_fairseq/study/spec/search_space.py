@@ -42,7 +42,11 @@ class Search(Part):
     values: Dict[str, List[Value]] = Field(
         {}, description="options without -- and their values, such as lr: [0.001, 0.002] (grid)"
     )
-    ranges: Dict[str, Range] = Field({}, description="options and their ranges (sobol, tpe)")
+    ranges: Dict[str, Range] = Field(
+        {},
+        description="options and their ranges, such as lr: {low: 0.0005, high: 0.005}, drawn on a "
+        "log scale unless log: false stands there, too (sobol, tpe)",
+    )
     trials: Count = Field(
         8, description="points of each arm and depth (sobol), or a generation (tpe)"
     )

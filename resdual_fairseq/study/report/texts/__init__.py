@@ -48,7 +48,8 @@ class Texts:
                 pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(entry["en"]))
                 found = re.fullmatch(pattern, sentence)
                 if found:
-                    return self(key, **found.groupdict())
+                    parts = found.groupdict().items()
+                    return self(key, **{name: self.translated(part) for name, part in parts})
         return sentence
 
     def listed(self, items: Sequence[Any]) -> str:
