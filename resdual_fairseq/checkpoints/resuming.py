@@ -1,8 +1,8 @@
 """A training that goes on: as the model that it began with, and from a whole checkpoint.
 
-Post-LN, Pre-LN and ResiDual, and fairseq's `transformer`, have the same weights, so nothing else
-would notice a change. And fairseq copies its newest checkpoint to checkpoint_last.pt: a run that is
-killed meanwhile leaves a part of it.
+Pre-LN and ResiDual, and fairseq's `transformer` with pre-norm, have the same weights, so nothing
+else would notice a change. And fairseq copies its newest checkpoint to checkpoint_last.pt: a run
+that is killed meanwhile leaves a part of it.
 """
 
 import functools

@@ -352,13 +352,15 @@ def test_models_that_could_not_be_calibrated_are_no_runs(language: str, tmp_path
         assert f"0 of {len(runs)} runs" in told and NOT_STARTED + reason in told
         assert "the narrower the range" not in told and "Trained at none" not in told
     else:
-        assert "予備測定が失敗したため、実行していません：上限（0.2 GiB）" in told
+        assert "予備測定が失敗したため未実行：上限（0.2 GiB）" in told
 
 
 def test_a_study_whose_runs_are_not_all_known_says_so(tmp_path: Path) -> None:
     findings = replace(made_findings(), notes=(Note("not_all_known", {"what": "tuning"}),))
     n = len(findings.runs)
     assert f"{n} of the {n} runs known by now" in words_of(page(findings, tmp_path))
+    told = words_of(page(findings, tmp_path, "ja"))
+    assert "進行中：調整" in told and "tuning" not in told
 
 
 def test_scores_of_tokens_are_told_from_those_of_text(tmp_path: Path) -> None:
@@ -475,6 +477,7 @@ def test_japanese_texts_hold_no_english() -> None:
     known = {
         "BLEU", "chrF", "TER", "COMET", "sacreBLEU", "Holm", "FLOPs", "GiB", "DATA", "SD",
         "torch", "Python", "Kocmi", "Wortsman", "Dodge", "resdual", "fairseq", "NaN",
+        "limits", "hours", "memory", "gib",
     }  # fmt: skip
     for key, entry in entries().items():
         text = re.sub(r"\{\w+\}", "", entry["ja"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
+from ..analysis.table import Note
 from ..planning.repeating import settings
 from . import cost_tables, failures, limits, options, quality_tables, spending, translations, tuned
 from .analysis import Analysis
@@ -86,9 +87,20 @@ def environment(analysis: Analysis, say: Texts) -> List[Block]:
     if analysis.findings.notes:
         found += [
             Paragraph(say("notes")),
-            Items([say("note_" + one.key, **one.values) for one in analysis.findings.notes]),
+            Items([note_sentence(one, say) for one in analysis.findings.notes]),
         ]
     return found
+
+
+def note_sentence(note: Note, say: Texts) -> str:
+    """With what goes on, or the stage that ended the study, in the report's language."""
+    named = {
+        key: say.known("open_" + value.replace(" ", "_"), value)
+        if key in ("what", "stage")
+        else value
+        for key, value in note.values.items()
+    }
+    return say("note_" + note.key, **named)
 
 
 def commands(analysis: Analysis, say: Texts) -> List[Block]:
