@@ -18,11 +18,17 @@ def initialize_embeddings(model: nn.Module, args: Namespace) -> None:
 
     Those that come from a file (``--encoder-embed-path``) stay.
     """
-    for stack in ("decoder", "encoder"):
-        if hasattr(model, stack) and not getattr(args, f"{stack}_embed_path", None):
-            for part in getattr(model, stack).embed_tokens.modules():
+    stacks = {name: getattr(model, name) for name in ("decoder", "encoder") if hasattr(model, name)}
+    from_file = {
+        id(stack.embed_tokens)
+        for name, stack in stacks.items()
+        if getattr(args, f"{name}_embed_path", None)
+    }
+    for stack in stacks.values():
+        if id(stack.embed_tokens) not in from_file:
+            for part in stack.embed_tokens.modules():
                 if isinstance(part, nn.Embedding):
-                    getattr(model, stack).layer_norm.initialize_embeddings(part)
+                    stack.layer_norm.initialize_embeddings(part)
 
 
 class ResDualModel(

@@ -28,6 +28,11 @@ TOLD_OTHERWISE = (
         "task.source_lang and task.target_lang)",
     ),
     ("Torch not compiled with CUDA enabled", NEEDS_GPU),
+    (
+        "Unsupported optimizer: FusedAdam",
+        "--optimizer fused_adam would keep its moments in 16 bits with --memory-efficient-fp16 or "
+        "-bf16; give --optimizer adam there, or --fp16 or --bf16",
+    ),
     ("Found no NVIDIA driver", NEEDS_GPU),
     (
         "embed_dim must be divisible by num_heads",

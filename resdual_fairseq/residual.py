@@ -272,7 +272,7 @@ class ResiDual(Residual):
         if place.around_stack:
             self.eps = LN_EPS * self.s**2
         self.alpha, self.learned_alpha = 0.0, None
-        if not isinstance(options.alpha, str):
+        if not str(options.alpha).startswith("learned"):
             self.alpha = float(options.alpha)
         elif place.around_stack:
             size = embed_dim if options.alpha == "learned" else 1

@@ -182,13 +182,15 @@ def embeddings(module: nn.Module) -> Tensor:
     radius = max(word_norm(module, some) for some in words.split(CHUNK))
     if module.embed_positions is not None:
         radius += position_norm(module.embed_positions)
-    if module.quant_noise is not None:  # the encoder's comes after the positions
-        radius *= max(1.0, operator_norm(exact(module.quant_noise.weight)).item())
     norm = module.layernorm_embedding
     width = module.layer_norm.normalized_shape[0]
-    ball = reach_of(BALL, torch.full((width,), radius, dtype=torch.float64))
-    reach = ball if norm is None else norm_reach(norm)
-    return around_zero(reach)
+    if norm is not None:
+        if module.quant_noise is None:
+            return around_zero(norm_reach(norm))
+        radius = largest(norm_reach(norm)).norm().item()
+    if module.quant_noise is not None:  # the encoder's comes after positions and norm
+        radius *= max(1.0, operator_norm(exact(module.quant_noise.weight)).item())
+    return around_zero(reach_of(BALL, torch.full((width,), radius, dtype=torch.float64)))
 
 
 def word_norm(module: nn.Module, words: Tensor) -> float:

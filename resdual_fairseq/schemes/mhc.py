@@ -50,7 +50,9 @@ class MHC(ManyStreams):
         """a z phi + b of one of the three, for the coefficients first to last."""
         assert self.phi is not None
         z = h.flatten(-2)
-        z = z * torch.rsqrt(z.square().mean(dim=-1, keepdim=True) + self.rms_eps)
+        # In float16 the square of 256 overflows, and streams are sums without a norm.
+        square = (z.float() if z.dtype == torch.float16 else z).square().mean(dim=-1, keepdim=True)
+        z = z * torch.rsqrt(square + self.rms_eps).to(z.dtype)
         found = torch.matmul(z, self.phi[first:last].to(z.dtype).t())
         return self.a[which].to(z.dtype) * found + self.b[first:last].to(z.dtype)
 

@@ -205,15 +205,16 @@ def check_nothing_is_left(spec: Spec, study: StudyFolder) -> None:
 
 
 def check_all_is_known(spec: Spec, study: StudyFolder) -> None:
-    """Raise ResDualError where nothing is left to do, and what comes next cannot be said."""
+    """Raise ResDualError where nothing is left to do, but runs that were killed from outside."""
     known = records_of(spec, study)
     plan = make_plan(spec, known)
     lost = [one for one in plan.tasks if one in known and known[one]["outcome"] == "killed"]
-    if plan.open and lost:
+    if lost:
         raise ResDualError(
-            f"the study waits for its {plan.open}, of which {len(lost)} runs were killed from "
-            f"outside until limits.retries ({spec.limits.retries}) was used up, such as "
-            f"'{plan.tasks[lost[0]].label}'; give more retries, and the same command again"
+            (f"the study waits for its {plan.open}: " if plan.open else "")
+            + f"{len(lost)} runs were killed from outside until limits.retries "
+            f"({spec.limits.retries}) was used up, such as '{plan.tasks[lost[0]].label}'; give "
+            "more retries, and the same command again (a report can be made without them)"
         )
 
 

@@ -64,6 +64,7 @@ class Worker:
         """
         waiting = False
         while True:
+            began = time.monotonic()
             records = records_of(self.spec, self.study)
             plan = make_plan(self.spec, records)
             todo = self.chosen(wanted(plan, self.study, records), plan)
@@ -83,7 +84,8 @@ class Worker:
                     self.say(
                         f"waiting for other workers, who hold {len(todo)} tasks or what they need"
                     )
-                time.sleep(poll)
+                # A plan may take a while (tpe), and waiting must not disturb what is timed.
+                time.sleep(max(poll, 20 * (time.monotonic() - began)))
             waiting = taken is None
 
     def chosen(self, left: List[Task], plan: Plan) -> List[Task]:

@@ -12,6 +12,8 @@ from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
 
+from ..errors import ResDualError
+
 
 @dataclass
 class FusedAdamConfig(FairseqAdamConfig):
@@ -23,8 +25,17 @@ class FusedAdam(FairseqAdam):
     """torch.optim.AdamW(fused=True) behind fairseq's Adam options."""
 
     def __init__(self, cfg: FusedAdamConfig, params: Iterable[Tensor]) -> None:
+        if cfg.fp16_adam_stats:
+            raise ResDualError(
+                "--fp16-adam-stats is for --optimizer adam with apex; leave it out, or take that"
+            )
         FairseqOptimizer.__init__(self, cfg)
         self._optimizer = torch.optim.AdamW(list(params), fused=True, **self.optimizer_config)
+
+    @property
+    def supports_flat_params(self) -> bool:
+        """As fairseq's Adam, which torch's does not say: each number is updated by itself."""
+        return True
 
     def clip_grad_norm(
         self, max_norm: float, aggregate_norm_fn: Optional[Callable[[Tensor], Tensor]] = None

@@ -7,6 +7,7 @@ import torch
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
 
+from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.training.optimizer import FusedAdam, FusedAdamConfig
 
 SHAPES = ((5, 7), (7,), (3, 2, 4))
@@ -29,6 +30,13 @@ def set_gradients(optimizer: FairseqAdam, step: int) -> None:
     torch.manual_seed(step)
     for weight in optimizer.params:
         weight.grad = torch.randn_like(weight)
+
+
+def test_flat_parameters_are_taken_and_statistics_in_16_bits_are_not() -> None:
+    pair = optimizers()
+    assert pair["fused"].supports_flat_params and pair["host"].supports_flat_params
+    with pytest.raises(ResDualError, match="--fp16-adam-stats is for --optimizer adam"):
+        FusedAdam(FusedAdamConfig(lr=[0.01], fp16_adam_stats=True), weights())
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -141,6 +141,30 @@ def test_embeddings_from_a_file_stay(tmp_path: Path) -> None:
     index = task().source_dictionary.index(words[0])
     assert (model.encoder.embed_tokens.weight[index] == 7.5).all()
     assert not (model.decoder.embed_tokens.weight == 7.5).any()
+    shared = build(
+        residual="tfixup", encoder_embed_path=str(path), share_all_embeddings=True,
+        share_decoder_input_output_embed=True,
+    )  # fmt: skip
+    assert (shared.decoder.embed_tokens.weight[index] == 7.5).all()
+
+
+def test_queries_keys_and_values_of_unlike_widths_are_drawn_each_for_itself() -> None:
+    """As fairseq, today's and the older: the factor 1 / sqrt(2) is that of one matrix of three."""
+    sizes = {"encoder_embed_dim": 128, "decoder_embed_dim": 64, "decoder_output_dim": 64}
+    attention = build(residual="admin", **sizes).decoder.layers[0].encoder_attn
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        weight = getattr(attention, name).weight
+        assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
+
+
+def test_mhc_weighs_large_streams_in_float16() -> None:
+    connection = next(
+        one for one in build(residual="mhc").modules() if getattr(one, "phi", None) is not None
+    )
+    h = 1000 * torch.randn(3, 4, 8)
+    expected = connection.logits(h, 0, 0, 4)
+    actual = connection.half().logits(h.half(), 0, 0, 4)
+    assert_close(actual.float(), expected, tolerance=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["hyper", "mhc"])

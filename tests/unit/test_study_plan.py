@@ -438,6 +438,15 @@ def test_a_warm_up_has_to_fit_into_the_smallest_budget(tmp_path: Path, spelt: st
         planned(studies.write_spec(tmp_path, training=training))
 
 
+def test_a_warm_up_is_a_whole_number(tmp_path: Path) -> None:
+    ranges = {"warmup-updates": {"low": 2, "high": 12.5}}
+    training = studies.SPEC["training"].replace("--warmup-updates 4", "")
+    search = {"method": "sobol", "ranges": ranges}
+    path = studies.write_spec(tmp_path, training=training, search=search)
+    with pytest.raises(ResDualError, match="is no whole number of --warmup-updates"):
+        planned(path)
+
+
 def test_pieces_of_words_are_not_scored(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path)
     (tmp_path / "data-bin" / "dict.tgt.txt").write_text("hou@@ 3\nse 3\n")

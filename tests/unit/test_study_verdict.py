@@ -186,6 +186,17 @@ def test_training_time_is_that_of_all_updates() -> None:
     assert verdict.criteria[-1].measured == pytest.approx((0.96, 0.928, 0.992))
 
 
+@pytest.mark.parametrize("arm", [CANDIDATE, BASELINE])
+def test_an_arm_that_was_never_trained_took_no_training_time(arm: str) -> None:
+    findings = made_findings(**SMALL, ratios=CHEAP, criteria={"training_cost": 0.05})
+    runs = [
+        replace(run, updates=0, outcome="out of memory") if run.cell.arm == arm else run
+        for run in findings.runs
+    ]
+    criterion = judge(replace(findings, runs=runs)).criteria[-1]
+    assert (criterion.name, criterion.state, criterion.measured) == ("training_cost", None, None)
+
+
 def test_costs_without_a_limit_are_no_criterion() -> None:
     verdict = judge(made_findings(**SMALL, ratios={**CHEAP, "latency_p50": Interval(9, 9, 9)}))
     assert (verdict.decision, list(states(verdict))) == ("adopt", ["quality", "reliability"])

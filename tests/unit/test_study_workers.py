@@ -432,7 +432,7 @@ def test_a_study_that_kills_have_stopped_does_not_say_that_it_is_done(tmp_path: 
         return Ending("killed", "ended by signal 9 from outside"), {}
 
     studies.work(path, train=train)
-    with pytest.raises(ResDualError, match=r"waits for its tuning, of which 2 runs were killed"):
+    with pytest.raises(ResDualError, match=r"waits for its tuning: 2 runs were killed"):
         cli.check_all_is_known(*studies.study_of(path))
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Any, DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -185,14 +185,26 @@ def tuning_loss(findings: Findings, run: Run) -> Optional[float]:
     return None if loss is None else min(loss, findings.untrained_loss)
 
 
-def tuning_losses(findings: Findings, cell: Cell) -> Dict[Point, float]:
+def choice_loss(findings: Findings, run: Run) -> Optional[float]:
+    """What the choice of values goes by: any run that was completed is better than one that failed.
+
+    None where the run is not done, or was killed from outside.
+    """
+    return 2 * findings.untrained_loss if has_failed(run) else score(run, "valid_loss")
+
+
+def tuning_losses(
+    findings: Findings,
+    cell: Cell,
+    loss_of: Callable[[Findings, Run], Optional[float]] = tuning_loss,
+) -> Dict[Point, float]:
     """Loss of each point of the search at the tuning budget, in bits a token, mean over seeds."""
     spec = findings.spec
     budget = spec.search.budget or max(spec.budgets.values)
     losses: DefaultDict[Point, List[float]] = defaultdict(list)
     for run in findings.runs:
         if run.role == "tuning" and run.cell == cell and run.budget == budget:
-            loss = tuning_loss(findings, run)
+            loss = loss_of(findings, run)
             if loss is not None:
                 losses[tuple(sorted(run.values.items()))].append(loss)
     return {point: float(np.mean(values)) for point, values in losses.items()}

@@ -209,10 +209,10 @@ def stage(findings: Findings, primary: Comparison) -> List[Criterion]:
 def costs(findings: Findings, primary: Comparison) -> List[Criterion]:
     """The criteria of cost that the spec sets, by the intervals of the ratios."""
     bounds = findings.spec.criteria
-    ratios = primary_ratios(findings)
-    if "step_seconds" in ratios:
-        training = ratios["step_seconds"].times(updates_ratio(primary))
-        ratios = {**ratios, "step_seconds": training}
+    ratios = dict(primary_ratios(findings))
+    factor, step = updates_ratio(primary), ratios.pop("step_seconds", None)
+    if step is not None and factor is not None:
+        ratios["step_seconds"] = step.times(factor)
     busy = findings.has_disturbed_costs
     return [
         within(name, ratios.get(RATIOS[name]), 1 + limit, busy and name in TIMES)
@@ -221,10 +221,14 @@ def costs(findings: Findings, primary: Comparison) -> List[Criterion]:
     ]
 
 
-def updates_ratio(primary: Comparison) -> float:
-    """The candidate's updates over the baseline's: equal tokens or FLOPs may be unequal updates."""
-    counts = [{run.updates for run in runs} for runs in (primary.candidate, primary.baseline)]
-    return max(counts[0]) / max(counts[1]) if all(counts) else 1.0
+def updates_ratio(primary: Comparison) -> Optional[float]:
+    """The candidate's updates over the baseline's: equal tokens or FLOPs may be unequal updates.
+
+    None where an arm could not be calibrated, and so was never trained.
+    """
+    arms = (primary.candidate, primary.baseline)
+    ours, theirs = (max((run.updates for run in runs), default=1) for runs in arms)
+    return ours / theirs if ours and theirs else None
 
 
 def open_costs(criteria: List[Criterion]) -> List[Wanted]:

@@ -51,8 +51,8 @@ class Attempt:
     def output(self, part: str) -> Path:
         """The output of a task that this one needs."""
         name = self.task.needs[part]
-        kind = self.study.records()[name]["task"]["kind"]
-        path = self.study.output(name, kind)
+        record = self.study.records().get(name)
+        path = self.study.output(name, record["task"]["kind"]) if record else None
         if path is None:
             raise LostLease(f"the output of {name} is gone")
         return path

@@ -20,7 +20,7 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """A program that asks Linux to be killed with its parent (PR_SET_PDEATHSIG) and becomes another."""
-OOM_EVENTS = Path("/sys/fs/cgroup/memory.events")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Exit(NamedTuple):
@@ -105,7 +105,8 @@ def memory_of(pid: int) -> int:
 def oom_kills() -> int:
     """How often Linux has killed a process of this control group for want of memory."""
     try:
-        words = OOM_EVENTS.read_text().split()
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        words = (CGROUPS / group / "memory.events").read_text().split()
         return int(words[words.index("oom_kill") + 1])
     except (OSError, ValueError):
         return 0

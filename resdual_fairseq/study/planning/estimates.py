@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from ..analysis.comparisons import comparisons
+from ..analysis.comparisons import compare, primary_place
 from ..analysis.statistics import seeds_needed
 from ..analysis.table import Findings
 from ..engine import commands
@@ -120,12 +120,17 @@ def work(spec: Spec, found: Dict[str, float], depth: str, width: int) -> Tuple[i
 
 
 def disk(spec: Spec, found: List[Estimate], workers: int) -> int:
-    """Bytes at most at a time: checkpoints of the trunks whose branches wait, and of workers."""
+    """Bytes at most at a time: checkpoints of the trunks whose branches wait, and of workers.
+
+    The first stage trains all trunks before any smaller budget branches off; where a criterion may
+    end it, its models wait, too.
+    """
     largest = max((one.parameters for one in found), default=0) * BYTES_PER_PARAMETER
-    kept = len(spec.budgets.values) + CHECKPOINTS * workers
+    stage, budgets = spec.stages.depth, len(spec.budgets.values)
+    a_size = stage.seeds * (budgets + (stage.stop_below is not None))
     if spec.keep_checkpoints:
-        kept += sum(len(spec.seeds) * len(spec.budgets.values) for _ in found)
-    return largest * kept
+        a_size = len(spec.seeds) * 2 * budgets
+    return largest * (len(found) * a_size + CHECKPOINTS * workers)
 
 
 def power_table(spec: Spec, findings: Optional[Findings] = None) -> List[Tuple[float, int, int]]:
@@ -133,10 +138,8 @@ def power_table(spec: Spec, findings: Optional[Findings] = None) -> List[Tuple[f
     first of all depths under Holm. The sd of this study stands first, where runs tell it; the
     others are shares of the margin."""
     margin, level = spec.criteria.margin, spec.criteria.level
-    seen = (
-        [one.seed_sd / 2**0.5 for one in comparisons(findings) if one.seed_sd] if findings else []
-    )
-    sds = [*seen[:1], *(share * margin for share in SHARES)]
+    sd = compare(findings, primary_place(findings)).seed_sd if findings else None
+    sds = [*([sd / 2**0.5] if sd else []), *(share * margin for share in SHARES)]
     return [
         (sd, seeds_needed(margin, sd, level), seeds_needed(margin, sd, level, len(spec.depths)))
         for sd in sds

@@ -234,7 +234,12 @@ class Planner:
             for word, following in zip(words, [*words[1:], ""])
             if word.partition("=")[0] == "--warmup-updates"
         ]
-        return int(given[-1]) if given else 0
+        if given and not float(given[-1]).is_integer():
+            raise ResDualError(
+                f"search: {given[-1]} is no whole number of --warmup-updates; write its values, or "
+                "low and high, as whole numbers"
+            )
+        return int(float(given[-1])) if given else 0
 
     def first_fall(self, cell: Cell) -> int:
         """The update from which on the smallest budget's rate falls."""
@@ -349,19 +354,17 @@ class Planner:
 
     def gain(self, depth: str) -> Optional[float]:
         """The candidate's mean gain over the baseline, at the largest budget."""
-        criteria, means = self.spec.criteria, []
+        criteria, arms = self.spec.criteria, []
         for arm in (criteria.candidate, criteria.baseline):
-            found = [
-                self.score(run) for run in self.plan.runs
+            scores = {
+                run.seed: self.score(run) for run in self.plan.runs
                 if run.role == "judging" and run.budget == max(self.spec.budgets.values)
                 and run.cell == Cell(arm, depth, self.spec.widths[0].width, 1.0)
-            ]  # fmt: skip
-            scores = [one for one in found if one is not None]
-            if not scores:
-                return None
-            means.append(sum(scores) / len(scores))
+            }  # fmt: skip
+            arms.append({seed: one for seed, one in scores.items() if one is not None})
+        gains = [arms[0][seed] - arms[1][seed] for seed in arms[0] if seed in arms[1]]
         sign = -1 if criteria.metric in LOWER_IS_BETTER else 1
-        return sign * (means[0] - means[1])
+        return sign * sum(gains) / len(gains) if gains else None
 
     def score(self, run: PlannedRun) -> Optional[float]:
         metric = self.spec.criteria.metric

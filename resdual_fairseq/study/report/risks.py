@@ -13,7 +13,7 @@ from .formats import DIGITS, gain
 from .places import place_name
 from .texts import Texts
 
-DECIDING = ("criteria.", "seeds:", "budgets.", "decoding.")
+DECIDING = ("criteria.", "seeds:", "budgets.", "decoding.", "stages.")
 """Keys of the spec that say what decides, and by which runs."""
 FEW_SEEDS = 5
 """Below this many pairs, the report says what the interval rests on."""

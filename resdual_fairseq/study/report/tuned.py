@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional, Tuple
 
-from ..analysis.comparisons import Point, learning_rate_sensitivity, tuning_losses
+from ..analysis.comparisons import (
+    Point,
+    choice_loss,
+    learning_rate_sensitivity,
+    tuning_losses,
+)
 from ..analysis.table import Cell
 from .analysis import Analysis
 from .formats import NOTHING, quality
@@ -23,7 +28,7 @@ COLUMNS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 def best(analysis: Analysis, cell: Cell) -> Optional[Tuple[Dict[str, object], float]]:
     """The values of the lowest loss so far, and that loss; None where none has trained."""
-    losses = tuning_losses(analysis.findings, cell)
+    losses = tuning_losses(analysis.findings, cell, choice_loss)
     point = min(losses, key=lambda one: losses[one], default=None)
     if point is None or losses[point] >= analysis.findings.untrained_loss:
         return None

@@ -14,7 +14,7 @@ from fairseq.data import FairseqDataset, indexed_dataset
 from fairseq.data.dictionary import Dictionary
 
 from ...errors import ResDualError
-from ...files import replacing
+from ...files import remove, replacing
 from ...preparation.prepare_text import prepare_text
 from ..engine.attempt import Attempt
 from ..engine.outcomes import Ending
@@ -232,6 +232,7 @@ def subset(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     """A data-bin with a share of the training pairs; smaller shares are parts of larger ones."""
     whole, spec = attempt.data(), attempt.spec
     share = float(attempt.task.inputs["fraction"])
+    remove(attempt.run / "data")  # of an attempt that was killed at its end
     with replacing(attempt.run / "data") as folder:
         folder.mkdir()
         for path in data_files(whole):
