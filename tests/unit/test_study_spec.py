@@ -78,6 +78,11 @@ FAULTS = [
         "method: sobol\n  ranges: {lr: [0.001, 0.03]}",
         "search.ranges.lr: give a mapping of the keys low, high, log",
     ),
+    (
+        "lr: [1e-3, 2e-3, 4e-3]",
+        "tokens-per-sample: [64, 128]",
+        "search: --tokens-per-sample changes what a loss is; leave it in training",
+    ),
     (" --residual pre", "", "arms.resdual is the same as arms.pre"),
     ("depths: [6, 12+3]", "depths: [6, 6+6]", "depths: a value stands there twice"),
     ("heads: 2}", "heads: 2}\n  - {width: 32, ffn: 9, heads: 2}", "two have the same width"),

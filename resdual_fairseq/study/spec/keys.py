@@ -10,7 +10,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 from pydantic import Field, model_validator
 
 from ...preparation.languages import file_code
-from .option_lines import ALIKE_FOR_ALL, SIZE_OF_UPDATES
+from .option_lines import ALIKE_FOR_ALL, CONTEXT, SIZE_OF_UPDATES
 from .parts import Count, Depth, Options, Part, Positive, Real, Seed, Share, Value
 from .search_space import Search
 
@@ -336,7 +336,9 @@ def unlike(spec: Spec) -> List[str]:
         if word in searched:
             found.append(f"training: {word} is searched; leave it out here")
     for name in searched:
-        if name in SIZE_OF_UPDATES and spec.budgets.unit != "updates":
+        if name in CONTEXT:
+            found.append(f"search: {name} changes what a loss is; leave it in training")
+        elif name in SIZE_OF_UPDATES and spec.budgets.unit != "updates":
             found.append(
                 f"search: {name} changes what an update is, so that budgets in "
                 f"{spec.budgets.unit} would differ; leave it in training, or take budgets.unit "

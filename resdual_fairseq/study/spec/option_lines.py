@@ -28,9 +28,11 @@ SET_BY_THE_STUDY = {
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""
 OPTIONS_OF_THEIR_OWN = ("--save-interval",)
 """Whole names of options that those begin with."""
+CONTEXT = ("--tokens-per-sample", "--sample-break-mode")
+"""Options that decide what a language model sees before a token, and so what its loss is."""
 SIZE_OF_UPDATES = (
     *("--max-tokens", "--batch-size", "--update-freq", "--max-sentences"),
-    *("--tokens-per-sample", "--sample-break-mode"),
+    *CONTEXT,
 )
 """Options that decide how much an update learns from."""
 ALIKE_FOR_ALL = (
