@@ -106,10 +106,10 @@ def told_of(change: Change) -> List[str]:
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """Every key whose value differs, as ``key: before → now``; None where there is none."""
+    """Every key whose value differs, as ``key: before -> now``; None where there is none."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*before, *now]):
             inner = f"{key}.{name}" if key else str(name)
             yield from differences(before.get(name), now.get(name), inner)
     elif before != now:
-        yield f"{key}: {before} \N{RIGHTWARDS ARROW} {now}"
+        yield f"{key}: {before} -> {now}"

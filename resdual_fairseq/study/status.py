@@ -48,6 +48,11 @@ def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
     lines += [Text(line) for line in at_work(left, study)]
     more = f", and more once {plan.open} is done" if plan.open else ""
     lines.append(Text(f"{len(left)} tasks left{more}" if left or more else "all runs are done"))
+    lost = sum(one in records and records[one]["outcome"] == "killed" for one in plan.tasks)
+    if lost:
+        lines.append(
+            Text(f"{lost} of them were killed from outside until limits.retries was used up")
+        )
     if plan.stopped:
         lines.append(Text(f"the criterion of stage {plan.stopped} ended the study"))
     return Group(*lines), len(left)

@@ -78,14 +78,15 @@ class Worker:
                 raise
             if taken is None:
                 # No lease can be taken over there, and filelock tells it as one that is held.
-                if not shutil.disk_usage(self.study.path).free:
+                disk = shutil.disk_usage(self.study.path)
+                if disk.total and not disk.free:
                     raise full_disk(self.study.path)
                 if not waiting:
                     self.say(
                         f"waiting for other workers, who hold {len(todo)} tasks or what they need"
                     )
                 # A plan may take a while (tpe), and waiting must not disturb what is timed.
-                time.sleep(max(poll, 20 * (time.monotonic() - began)))
+                time.sleep(max(poll, min(20 * (time.monotonic() - began), LEASE)))
             waiting = taken is None
 
     def chosen(self, left: List[Task], plan: Plan) -> List[Task]:

@@ -229,8 +229,8 @@ def test_an_edited_spec_says_so_and_what_is_done_stays(
     changes = {"search": search, "limits": {"hours": 0.0001}}
     spec = write_spec(tmp_path / "tiny.yaml", reversal, **changes)
     output = study("run", spec)
-    assert "search.values.lr: [0.002] → [0.002, 0.003]" in output
-    assert "limits.hours: None → 0.0001" in output
+    assert "search.values.lr: [0.002] -> [0.002, 0.003]" in output
+    assert "limits.hours: None -> 0.0001" in output
     before = found(done.folder)
     assert {name: found(folder.path)[name] for name in before} == before
     new = [one for name, one in folder.records().items() if name not in before]

@@ -313,8 +313,8 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, **changes)
     assert lock.remember(*studies.study_of(path)) == [
         "the spec has changed:",
-        "  seeds: [101, 102] → [101, 102, 103]",
-        "  threads: 1 → 2",
+        "  seeds: [101, 102] -> [101, 102, 103]",
+        "  threads: 1 -> 2",
         "results that the change does not touch are used, others stay in the folder unused",
     ]
     for damaged in ("name: [", ": [", "cut", "a: 1\na: {b", "\0"):
@@ -343,14 +343,14 @@ def test_changes_are_kept_with_how_many_models_had_been_tested(tmp_path: Path) -
     criteria = {**studies.SPEC["criteria"], "metric": "chrf"}
     path = studies.write_spec(tmp_path, depths=[2], criteria=criteria)
     before = lock.history(*studies.study_of(path))
-    assert [(one.scored, one.keys) for one in before] == [(8, ("criteria.metric: bleu → chrf",))]
+    assert [(one.scored, one.keys) for one in before] == [(8, ("criteria.metric: bleu -> chrf",))]
     lock.remember(*studies.study_of(path))
     path = studies.write_spec(tmp_path, depths=[2], criteria=criteria, seeds=[101])
     assert len(lock.remember(*studies.study_of(path))) == 3
     assert lock.remember(*studies.study_of(path)) == []
     findings = collect(*studies.study_of(path))
     assert [one.keys[0] for one in findings.changes] == [
-        "criteria.metric: bleu → chrf", "seeds: [101, 102] → [101]"
+        "criteria.metric: bleu -> chrf", "seeds: [101, 102] -> [101]"
     ]  # fmt: skip
     # Of each arm's other seed two parts of a trunk, two branches, and a test of each.
     assert findings.unused_seconds == 2 * 6 * 10

@@ -472,7 +472,7 @@ def test_a_full_disk_is_no_other_worker(tmp_path: Path, monkeypatch: pytest.Monk
     path = studies.write_spec(tmp_path, **ONE_DEPTH)
     spec, study = studies.study_of(path)
     monkeypatch.setattr(Leases, "acquire", lambda leases, place: None)
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(total=1, free=0))
     study.path.mkdir()
     with pytest.raises(ResDualError, match=r"the disk of .* is full; make room"):
         Worker(spec, study).work()

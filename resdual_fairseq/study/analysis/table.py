@@ -132,7 +132,7 @@ class Change(NamedTuple):
     Attributes:
         when: date and time, ISO 8601.
         scored: how many models had been tested by then.
-        keys: what changed, each as ``criteria.metric: bleu → chrf``.
+        keys: what changed, each as ``criteria.metric: bleu -> chrf``.
     """
 
     when: str

@@ -227,7 +227,9 @@ def updates_ratio(primary: Comparison) -> Optional[float]:
     None where an arm could not be calibrated, and so was never trained.
     """
     arms = (primary.candidate, primary.baseline)
-    ours, theirs = (max((run.updates for run in runs), default=1) for runs in arms)
+    if not all(arms):
+        return 1.0  # not known yet
+    ours, theirs = (max(run.updates for run in runs) for runs in arms)
     return ours / theirs if ours and theirs else None
 
 

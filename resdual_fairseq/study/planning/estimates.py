@@ -123,13 +123,13 @@ def disk(spec: Spec, found: List[Estimate], workers: int) -> int:
     """Bytes at most at a time: checkpoints of the trunks whose branches wait, and of workers.
 
     The first stage trains all trunks before any smaller budget branches off; where a criterion may
-    end it, its models wait, too.
+    end a stage, or checkpoints are kept, all models of judging stay.
     """
     largest = max((one.parameters for one in found), default=0) * BYTES_PER_PARAMETER
-    stage, budgets = spec.stages.depth, len(spec.budgets.values)
-    a_size = stage.seeds * (budgets + (stage.stop_below is not None))
-    if spec.keep_checkpoints:
-        a_size = len(spec.seeds) * 2 * budgets
+    budgets, stages = len(spec.budgets.values), (spec.stages.depth, spec.stages.curves)
+    a_size = spec.stages.depth.seeds * budgets
+    if spec.keep_checkpoints or any(one.stop_below is not None for one in stages):
+        a_size = len(spec.seeds) * 2 * (budgets + len(spec.data.fractions) - 1)
     return largest * (len(found) * a_size + CHECKPOINTS * workers)
 
 

@@ -38,11 +38,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         untrained_loss=plan.untrained,
         environment=environment(used),
         spent=spent(plan, records),
-        unused_seconds=sum(
-            float(record.get("seconds", 0.0))
-            for name, record in study.records().items()
-            if name not in plan.tasks and record["task"]["kind"] in TRAINING_AND_TEST
-        ),
+        unused_seconds=0.0 if plan.open else unused(plan, study.records()),
         changes=lock.history(spec, study),
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
@@ -146,6 +142,15 @@ def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
                 after = after._replace(failed=after.failed + seconds)
             found[task.arm] = after
     return found
+
+
+def unused(plan: Plan, records: Records) -> float:
+    """Seconds of training and test that no run of this spec has a part of."""
+    return sum(
+        float(record.get("seconds", 0.0))
+        for name, record in records.items()
+        if name not in plan.tasks and record["task"]["kind"] in TRAINING_AND_TEST
+    )
 
 
 def notes(

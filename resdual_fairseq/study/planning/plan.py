@@ -247,11 +247,14 @@ class Planner:
 
     def warm_up_fits(self, values: Dict[str, Value], cells: List[Cell]) -> bool:
         """Whether these values' warm-up ends in time, in every arm that can be trained."""
-        return all(
-            self.warm_up(values, cell) <= self.first_fall(cell)
-            for cell in cells
-            if self.updates(cell, 1.0) is not None
-        )
+        try:
+            return all(
+                self.warm_up(values, cell) <= self.first_fall(cell)
+                for cell in cells
+                if self.updates(cell, 1.0) is not None
+            )
+        except ResDualError:  # a grid that would grow to a fraction of an update
+            return False
 
     def start(self, updates: int) -> int:
         """The update at which a budget's branch leaves the trunk."""

@@ -13,7 +13,10 @@ from .formats import DIGITS, gain
 from .places import place_name
 from .texts import Texts
 
-DECIDING = ("criteria.", "seeds:", "budgets.", "decoding.", "stages.")
+DECIDING = (
+    *("criteria.", "seeds:", "budgets.", "decoding.", "stages.", "widths:", "data.reference:"),
+    "comet.",
+)
 """Keys of the spec that say what decides, and by which runs."""
 FEW_SEEDS = 5
 """Below this many pairs, the report says what the interval rests on."""

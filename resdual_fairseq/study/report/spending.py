@@ -134,8 +134,8 @@ def spending_sentence(analysis: Analysis, say: Texts) -> str:
     """The whole study in one sentence, for the first page."""
     took = in_all(analysis)
     seconds = took.tuning + took.judging
-    runs = analysis.findings.runs
-    done = sum(run.outcome is not None and run.updates > 0 for run in runs)
+    runs = [run for run in analysis.findings.runs if run.updates > 0]
+    done = sum(run.outcome is not None for run in runs)
     words = {"hours": hours(seconds), "done": done, "all": len(runs)}
     is_open = any(note.key == "not_all_known" for note in analysis.findings.notes)
     told = [say("study_spent_open" if is_open else "study_spent", **words)]
