@@ -195,6 +195,9 @@ def test_an_arm_that_was_never_trained_took_no_training_time(arm: str) -> None:
     ]
     criterion = judge(replace(findings, runs=runs)).criteria[-1]
     assert (criterion.name, criterion.state, criterion.measured) == ("training_cost", None, None)
+    planned = [run for run in findings.runs if run.cell.arm != arm]  # tuning of one goes on
+    criterion = judge(replace(findings, runs=planned)).criteria[-1]
+    assert criterion.measured == pytest.approx(CHEAP["step_seconds"])
 
 
 def test_costs_without_a_limit_are_no_criterion() -> None:

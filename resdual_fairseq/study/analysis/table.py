@@ -24,7 +24,8 @@ class Interval(NamedTuple):
 
     def times(self, factor: float) -> "Interval":
         """In another unit; the factor is positive."""
-        return Interval(*(None if one is None else one * factor for one in self))  # type: ignore
+        low, high = (None if one is None else one * factor for one in (self.low, self.high))
+        return Interval(self.estimate * factor, low, high)
 
 
 class Cell(NamedTuple):
