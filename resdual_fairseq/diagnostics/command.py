@@ -174,13 +174,13 @@ def measure_all(
     session: Session, jobs: List[Job], criterion: FairseqCriterion, batches: List[Any]
 ) -> bool:
     """Measure one model after another, each written when it is done; False when interrupted."""
-    for job in tqdm(jobs, unit="model", disable=not jobs):
-        try:
+    try:
+        for job in tqdm(jobs, unit="model", disable=not jobs):
             trained = job.label.seed == 0
             rows = measure(job.build(), criterion, batches, job.label, trained)
             session.keep(job.label.model, rows, job.fingerprint)
-        except KeyboardInterrupt:
-            return False
+    except KeyboardInterrupt:
+        return False
     return True
 
 
