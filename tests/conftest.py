@@ -9,12 +9,22 @@ import torch
 import torch.nn.functional as F
 from fairseq import utils
 from helpers.isas import ISAS, computing_as
+from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from resdual_fairseq.generation.native_steps import NativeDecodingState
 from resdual_fairseq.generation.torch_steps import TorchDecodingState
 
 torch.set_num_threads(1)
+# A machine that is held for a moment fails no test, and each run tries the same examples.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 # The study's packages are for Python 3.11 and newer.
 collect_ignore_glob = [] if sys.version_info >= (3, 11) else ["**/test_study*.py"]
 

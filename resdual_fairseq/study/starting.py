@@ -105,13 +105,16 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, signal.default_int_handler)
+    ended = False
     try:
-        while not all(job.done() for job in jobs):
-            time.sleep(POLL)
+        while not ended:
+            ended = all(job.done() for job in jobs)
             for name, record in study.records().items():
                 if name not in known:
                     known.add(name)
                     say(f"{name} {record['task']['label']}: {record['outcome']}")
+            if not ended:
+                time.sleep(POLL)
     except KeyboardInterrupt:
         for job in jobs:
             job.cancel()

@@ -64,7 +64,7 @@ class Worker:
         """
         waiting = False
         while True:
-            began = time.monotonic()
+            began = time.process_time()
             records = records_of(self.spec, self.study)
             plan = make_plan(self.spec, records)
             todo = self.chosen(wanted(plan, self.study, records), plan)
@@ -86,7 +86,7 @@ class Worker:
                         f"waiting for other workers, who hold {len(todo)} tasks or what they need"
                     )
                 # A plan may take a while (tpe), and waiting must not disturb what is timed.
-                time.sleep(max(poll, min(20 * (time.monotonic() - began), LEASE)))
+                time.sleep(max(poll, min(20 * (time.process_time() - began), LEASE)))
             waiting = taken is None
 
     def chosen(self, left: List[Task], plan: Plan) -> List[Task]:

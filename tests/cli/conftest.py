@@ -1,6 +1,7 @@
 """Data and trained models that several tests of the commands share, made once for all workers."""
 
 import fcntl
+import shutil
 from pathlib import Path
 from typing import Callable
 
@@ -21,6 +22,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
         with (place / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
                 folder.mkdir()
                 make(folder)
                 done.touch()

@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_command_goes_on(
     assert interrupt(words, tmp_path / "broken") == 130
     kept = json.loads((tmp_path / "broken" / "settings.json").read_text())["measured"]
     assert 1 <= len(kept) < 12
-    assert {row["model"] for row in table(tmp_path / "broken")} == set(kept)
+    assert {row["model"] for row in table(tmp_path / "broken")} >= set(kept)
     assert (tmp_path / "broken" / "claims.txt").is_file()
     assert (tmp_path / "broken" / "gradients.png").is_file()
     output = run(*words)

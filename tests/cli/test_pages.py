@@ -115,7 +115,7 @@ def test_the_pages_commands_run_word_for_word(tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", "".join(commands)],
             cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            encoding="utf-8", timeout=1200, check=False,
+            encoding="utf-8", timeout=3600, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
     report = (folder / "demo" / "report.txt").read_text()

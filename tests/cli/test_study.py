@@ -272,7 +272,7 @@ def start(*words: object) -> Any:
 
 
 def wait_for(there: Callable[[], object], process: Any) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not there():
         assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.005)
@@ -293,11 +293,11 @@ def test_a_training_whose_worker_is_killed_goes_on_to_the_same_weights(
         done, broken, f"{judged}, cool-down to update 60", f"{judged}, test at update 60"
     )
     process = start("run", done.spec, "--folder", broken)
-    wait_for(lambda: list(broken.glob(f"tasks/{name}/run/*.pt")), process)
+    wait_for(lambda: list(broken.glob(f"tasks/{name}/run/checkpoint_last.pt")), process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.join()
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert children and not alive
     assert name not in StudyFolder(broken).records()
     study("run", done.spec, "--folder", broken)

@@ -91,7 +91,7 @@ def asked(*words: str, configuration: Path) -> str:
     """What one of Slurm's programs answers; nothing while its daemons are not up."""
     done = subprocess.run(
         words, env=environment(SLURM_CONF=str(configuration)), capture_output=True, text=True,
-        check=False, timeout=60,
+        check=False, timeout=600,
     )  # fmt: skip
     return done.stdout
 
@@ -118,7 +118,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         files.update({"log-file": "munged.log", "seed-file": "munged.seed"})
         options = [f"--{option}={folder / name}" for option, name in files.items()]
         stack.enter_context(daemon(program("munged"), "--foreground", "--force", *options))
-        wait_for((folder / "munge.socket").exists, 30, "munge is not up", folder)
+        wait_for((folder / "munge.socket").exists, 600, "munge is not up", folder)
         for name in ("slurmctld", "slurmd"):
             stack.enter_context(daemon(program(name), "-D", "-f", configuration))
 
@@ -126,10 +126,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             words = ("sinfo", "--noheader", "--format=%T")
             return asked(*words, configuration=configuration).strip() == "idle"
 
-        wait_for(is_idle, 60, "Slurm's node is not up", folder)
+        wait_for(is_idle, 600, "Slurm's node is not up", folder)
         yield configuration
         asked("scancel", "--user", "root", configuration=configuration)
-        wait_for(is_idle, 60, "jobs do not end", folder)
+        wait_for(is_idle, 600, "jobs do not end", folder)
 
 
 def write_study(place: Path, data_bin: Path) -> Path:
@@ -168,7 +168,7 @@ def test_an_array_of_workers_finishes_a_study(slurm: Path, reversal: Path, tmp_p
     def is_done() -> bool:
         return not asked("squeue", "--noheader", configuration=slurm).strip()
 
-    wait_for(is_done, 240, f"{output}: not done", tmp_path / "study" / "workers")
+    wait_for(is_done, 600, f"{output}: not done", tmp_path / "study" / "workers")
     new = {name: one for name, one in folder.records().items() if name not in made_up}
     assert sorted((one["task"]["kind"], one["outcome"]) for one in new.values()) == [
         ("evaluate", "completed"), ("evaluate", "completed"),
