@@ -8,6 +8,7 @@ from typing import Optional
 from ..errors import ResDualError
 from .engine.tasks import Record, StudyFolder, read_record, write_json
 from .planning.planned import failed
+from .planning.todo import LIMITED
 
 
 def export_records(study: StudyFolder, folder: Path) -> int:
@@ -20,11 +21,12 @@ def export_records(study: StudyFolder, folder: Path) -> int:
 
 
 def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
-    """Take up the results of another machine, and those that failed here and not there.
+    """Take up the results of another machine, also in place of failures that limits here caused.
 
     Returns how many.
 
-    Costs are of the machine that measured them, and are taken up on demand only.
+    Costs are of the machine that measured them, and are taken up on demand only. What was killed
+    there is tried here.
 
     All are read before one is taken, so that nothing is half done.
 
@@ -54,4 +56,6 @@ def import_records(study: StudyFolder, folder: Path, with_costs: bool) -> int:
 
 
 def is_news(record: Record, known: Optional[Record]) -> bool:
-    return known is None or (failed(known) and not failed(record))
+    if known is not None:
+        return known["outcome"] in LIMITED and not failed(record)
+    return bool(record["outcome"] != "killed")

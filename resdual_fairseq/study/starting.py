@@ -21,10 +21,10 @@ FOREVER = 60 * 24 * 365
 POLL = 2.0
 
 
-def work_on(spec: Spec, gpu: Optional[int] = None) -> str:
+def work_on(spec: Spec, gpu: Optional[str] = None) -> str:
     """What each job runs: one worker, until nothing is left; returns what a user has to mend."""
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     try:
         Worker(
             spec, StudyFolder(Path(str(spec.folder))), lambda text: print(text, flush=True)
@@ -40,11 +40,13 @@ def start_here(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
     import torch
 
     executor = submitit.LocalExecutor(folder=study.path / "workers")
-    gpus = torch.cuda.device_count()
-    executor.update_parameters(timeout_min=FOREVER, gpus_per_node=gpus)
+    count = torch.cuda.device_count()
+    named = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    gpus = named[:count] or [str(number) for number in range(count)]
+    executor.update_parameters(timeout_min=FOREVER, gpus_per_node=count)
     with errors_in(study.path / "workers" / "controllers.log"):
         return [
-            executor.submit(work_on, spec, worker % gpus if gpus else None)
+            executor.submit(work_on, spec, gpus[worker % count] if gpus else None)
             for worker in range(workers)
         ]
 

@@ -165,7 +165,7 @@ class Worker:
         self.study.write(record, tried[-1].get("seconds", 0.0))
         if ending.outcome != "completed":
             self.say(f"  {ending.outcome}: {ending.detail}")
-        if found.get("other_load", 0.0) > costs.BUSY:
+        if self.spec.budgets.is_timed and found.get("other_load", 0.0) > costs.BUSY:
             self.say("  timed beside other work: budgets by such a speed decide nothing")
         self.clear()
 

@@ -40,7 +40,8 @@ def made_spec(
         "search": {"values": {"lr": list(rates)}},
         "seeds": list(seeds),
         "criteria": {
-            "candidate": CANDIDATE, "baseline": BASELINE, "depth": depths[-1], **(criteria or {})
+            "candidate": CANDIDATE, "baseline": BASELINE, "depth": depths[-1],
+            "margin": 0.5, **(criteria or {}),
         },
         **keys,
     }  # fmt: skip

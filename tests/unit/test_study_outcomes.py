@@ -72,6 +72,12 @@ def test_killed_from_outside(tmp_path: Path) -> None:
     assert told == ("killed", "ended by signal 9 from outside")
 
 
+def test_a_program_that_fails_by_a_signal_of_its_own_has_crashed(tmp_path: Path) -> None:
+    end = run(tmp_path / "log", "import os; print('last', flush=True); os.abort()")
+    told = outcomes.ending(end, tmp_path / "log")
+    assert told == ("crashed", "ended by SIGABRT | last")
+
+
 def test_a_lost_lease_ends_the_child(tmp_path: Path) -> None:
     end = run(tmp_path / "log", "import time; time.sleep(3600)", is_lost=lambda: True)
     assert outcomes.ending(end, tmp_path / "log").outcome == "killed"

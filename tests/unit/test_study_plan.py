@@ -15,7 +15,7 @@ from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study import records
 from resdual_fairseq.study.analysis.table import Cell, Note, Spent
 from resdual_fairseq.study.analysis.verdict import judge
-from resdual_fairseq.study.engine.tasks import StudyFolder, Task
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task, sealed, write_json
 from resdual_fairseq.study.measuring import costs
 from resdual_fairseq.study.planning import estimates, printing, repeating, search
 from resdual_fairseq.study.planning.findings import NOT_STARTED, collect
@@ -260,6 +260,16 @@ def test_speeds_beside_other_work_are_told_where_budgets_hang_on_them(
     assert notes == ([Note("speed_busy", {"cores": "0.8"})] if told else [])
 
 
+def test_speeds_of_two_machines_leave_quality_open(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, budgets={"unit": "hours", "values": [1]})
+    spec, study, plan = planned(path)
+    name = next(iter(plan.calibrations.values()))
+    record = {**study.records()[name], "host": {"processor": "another"}}
+    write_json(study.folder(name) / "result.json", sealed(record))
+    findings = collect(spec, study)
+    assert Note("speed_hosts") in findings.notes and findings.has_disturbed_budgets
+
+
 @pytest.mark.parametrize(("margin", "metric"), [(0.5, "bleu"), (0.02, "valid_loss")])
 def test_the_table_of_seeds_goes_by_the_margin(tmp_path: Path, margin: float, metric: str) -> None:
     criteria = {**studies.SPEC["criteria"], "metric": metric, "margin": margin}
@@ -470,6 +480,22 @@ def test_a_stage_stops_the_study_by_its_criterion(tmp_path: Path) -> None:
     assert [one.name for one in verdict.criteria if one.state is False] == ["stage"]
     stages = {"depth": {"seeds": 1, "stop_below": -1.0}}
     assert not done(studies.write_spec(tmp_path, stages=stages))[2].stopped
+
+
+@pytest.mark.slow
+def test_the_second_stage_looks_at_every_point_of_its_curves(tmp_path: Path) -> None:
+    def evaluate(attempt: Any) -> Any:
+        """The candidate is ahead at the smallest budget."""
+        ending, found = studies.evaluate(attempt)
+        ahead = attempt.task.arm == "resdual" and attempt.task.label.endswith("update 20")
+        return ending, {**found, "scores": {"bleu": found["scores"]["bleu"] + 5 * ahead}}
+
+    stages = {"depth": {"seeds": 1}, "curves": {"stop_below": 1.0}}
+    assert done(studies.write_spec(tmp_path / ".", stages=stages))[2].stopped == "curves"
+    (other := tmp_path / "other").mkdir()
+    path = studies.write_spec(other, stages=stages)
+    studies.work(path, evaluate=evaluate)
+    assert not make_plan(*with_records(path)).stopped
 
 
 @pytest.mark.slow

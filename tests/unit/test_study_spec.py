@@ -51,9 +51,9 @@ FAULTS = [
     ("seeds: [101, 102]", "seeds: [true, 102]", "seeds.0: input should be a valid integer"),
     ("--optimizer adam", "--optimizer adam --lr 1", "training: --lr is searched; leave it out"),
     (
-        "unit: updates, values: [20, 40]}\nsearch:\n  values: {",
-        "unit: epochs, values: [2]}\nsearch:\n  values: {update-freq: [1, 2], ",
-        "--update-freq changes what an update is",
+        "\n  values: {",
+        "\n  values: {update-freq: [1, 2], ",
+        "--update-freq changes what an update learns from and costs",
     ),
     ("lr: [1e-3, 2e-3", "lr: [0.001, 1e-3", "values of lr: give one or more, each once"),
     ("lr: [1e-3, 2e-3", "lr: [.inf, 2e-3", "are not all learning rates above 0"),
@@ -142,6 +142,8 @@ FAULTS = [
     ("  depth: 6", "  depth: 6\n  metric: bleau", "line 21: criteria.metric"),
     ("  depth: 6", "  depth: 6\n  metric: perplexity", "perplexity is of language_modeling"),
     ("  depth: 6", "  depth: 6\n  metric: comet", "comet needs the key comet"),
+    ("  depth: 6", "  depth: 6\n  metric: valid_loss", "valid_loss needs criteria.margin"),
+    ("--max-tokens 1000", "--no-save-optimizer-state", "is set by the study itself"),
     (
         "  depth: 6",
         "  depth: 6\n  margin: 0",

@@ -448,6 +448,17 @@ def test_a_result_from_elsewhere_takes_the_place_of_a_failure(tmp_path: Path) ->
     assert records.import_records(study, there, with_costs=False) == 1
     assert study.records()[name]["outcome"] == "completed"
     assert records.import_records(study, there, with_costs=False) == 0
+    diverged = {**failed, "outcome": "diverged", "found": {}}
+    write_json(study.folder(name) / "result.json", sealed(diverged))
+    assert records.import_records(study, there, with_costs=False) == 0
+
+
+def test_what_was_killed_elsewhere_is_tried_here(tmp_path: Path) -> None:
+    study, there, task = StudyFolder(tmp_path / "study"), tmp_path / "there", Task("train")
+    there.mkdir()
+    record = studies.record(task, {}, outcome="killed")
+    write_json(there / f"{task.name}.json", sealed(record))
+    assert records.import_records(study, there, with_costs=False) == 0
 
 
 def test_a_task_that_another_holds_is_left_alone(tmp_path: Path) -> None:

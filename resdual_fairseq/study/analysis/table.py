@@ -123,7 +123,7 @@ class Spent(NamedTuple):
 class Note:
     """What else a reader has to know, by the key of its text and with what stands in it."""
 
-    key: Literal["stopped", "not_all_known", "busy", "speed_busy", "cost_failed"]
+    key: Literal["stopped", "not_all_known", "busy", "speed_busy", "speed_hosts", "cost_failed"]
     values: Dict[str, str] = field(default_factory=dict)
 
 
@@ -179,5 +179,5 @@ class Findings:
 
     @property
     def has_disturbed_budgets(self) -> bool:
-        """Whether the speeds that budgets were turned into updates by were measured so."""
-        return any(note.key == "speed_busy" for note in self.notes)
+        """Whether speeds that made updates of budgets were measured so, or on several machines."""
+        return any(note.key in ("speed_busy", "speed_hosts") for note in self.notes)

@@ -21,6 +21,8 @@ MODULES = {
 }
 EXACT = ("--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True")
 """No sentence is left out, and a run that was killed goes on as if it had not been."""
+ONE_DEVICE = ("--distributed-world-size", "1")
+"""One GPU a worker: updates must not grow with the machine. A spec may say otherwise."""
 QUIET = ("--num-workers", "0", "--data-buffer-size", "0", "--log-format", "json")
 """Decides no result."""
 
@@ -111,7 +113,7 @@ def decoding_options(spec: Spec) -> List[str]:
 
 def cut_options(words: Sequence[str]) -> List[str]:
     """How a text is cut into samples: those of the options that say so."""
-    names = ("--tokens-per-sample", "--sample-break-mode")
+    names = ("--tokens-per-sample", "--sample-break-mode", "--add-bos-token")
     return [
         word
         for place, word in enumerate(words)
@@ -127,9 +129,15 @@ def with_this_package(command: str) -> str:
     """A program that runs one of fairseq's commands, whatever the arm's --user-dir is.
 
     Torch's protected loading of checkpoints knows fairseq's types there. fairseq's module comes
-    first, since it sets up its log as it is imported.
+    first, since it sets up its log as it is imported. Its trainer would leave out batches for which
+    a GPU's memory is too small, and an arm would have trained on less than the others.
     """
-    return f"import {MODULES[command]} as command, resdual_fairseq; command.cli_main()"
+    return (
+        f"import functools, {MODULES[command]} as command, resdual_fairseq; "
+        "from fairseq.trainer import Trainer; "
+        "Trainer.train_step = functools.partialmethod(Trainer.train_step, raise_oom=True); "
+        "command.cli_main()"
+    )
 
 
 def child(command: str, words: Sequence[str]) -> List[str]:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import signal
 from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,8 @@ OUT_OF_MEMORY = (
     "MemoryError",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+OWN_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""Signals by which a program fails by itself."""
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
 ROOM = 1 << 20
 """Free bytes below which a disk is full: no log on it can say so, as it is cut short itself."""
@@ -146,7 +149,7 @@ def ending(end: Exit, log: Path, limits: Mapping[str, str] = MappingProxyType({}
         return Ending("out of memory", f"stopped at the limit of {limits['memory']}")
     if end.oom_killed:
         return Ending("out of memory", "the system ended it for want of memory")
-    if end.status < 0:
+    if end.status < 0 and -end.status not in OWN_SIGNALS:
         return Ending("killed", f"ended by signal {-end.status} from outside")
     if end.status == 0:
         return Ending("completed")
@@ -158,6 +161,9 @@ def ending(end: Exit, log: Path, limits: Mapping[str, str] = MappingProxyType({}
         return Ending("overflow", overflow_sentence(losses(log)))
     if shutil.disk_usage(log.parent).free < ROOM:
         return Ending("disk full", "its log was cut short")
+    if end.status < 0:
+        name = signal.Signals(-end.status).name
+        return Ending("crashed", " | ".join(filter(None, (f"ended by {name}", last_lines(text)))))
     return Ending("crashed", last_lines(text))
 
 

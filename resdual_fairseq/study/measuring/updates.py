@@ -107,7 +107,7 @@ class Updates:
         updates = list(islice(self.batches, count))
         began = clock()
         for batches in updates:
-            self.trainer.train_step(batches)
+            self.trainer.train_step(batches, raise_oom=True)
         seconds = clock() - began
         tokens = sum(batch["ntokens"] for batches in updates for batch in batches)
         return {"seconds": seconds, "updates": count, "tokens": tokens}

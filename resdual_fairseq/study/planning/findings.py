@@ -161,10 +161,8 @@ def notes(
         found.append(Note("stopped", {"stage": plan.stopped}))
     if plan.open:
         found.append(Note("not_all_known", {"what": plan.open}))
-    speeds = [records[name]["found"] for name in plan.calibrations.values() if name in records]
-    load = max((one.get("other_load", 0.0) for one in speeds), default=0.0)
-    if spec.budgets.is_timed and load > costs.BUSY:
-        found.append(Note("speed_busy", {"cores": f"{load:.1f}"}))
+    if spec.budgets.is_timed:
+        found += notes_of_speeds([records[n] for n in plan.calibrations.values() if n in records])
     disturbed = [max(one["idle"]) for one in measured if one["busy"]]
     if disturbed:
         found.append(Note("busy", {"cores": f"{max(disturbed):.1f}", "command": costs.AGAIN}))
@@ -174,6 +172,17 @@ def notes(
             Note("cost_failed", {"arm": arm, "depth": depth, "detail": detail})
             for (arm, depth), detail in failed.items()
         ]
+    return found
+
+
+def notes_of_speeds(calibrations: List[Record]) -> List[Note]:
+    """What makes the updates of equal hours or money doubtful."""
+    found = []
+    load = max((one["found"].get("other_load", 0.0) for one in calibrations), default=0.0)
+    if load > costs.BUSY:
+        found.append(Note("speed_busy", {"cores": f"{load:.1f}"}))
+    if len({tuple(sorted(one["host"].items())) for one in calibrations}) > 1:
+        found.append(Note("speed_hosts"))
     return found
 
 

@@ -349,20 +349,22 @@ class Planner:
             self.plan.open = self.plan.open or f"stage {stage}"
             self.plan.waits_for_stage = True
             return True
-        gains = [self.gain(depth) for depth in self.spec.depths]
+        judged = [run for run in self.plan.runs if run.role == "judging"]
+        points = {(run.cell._replace(arm=""), run.budget) for run in judged}
+        gains = [self.gain(cell, budget) for cell, budget in points]
         if all(gain is not None and gain < bound for gain in gains):
             self.plan.stopped = stage
             return True
         return False
 
-    def gain(self, depth: str) -> Optional[float]:
-        """The candidate's mean gain over the baseline, at the largest budget."""
+    def gain(self, cell: Cell, budget: float) -> Optional[float]:
+        """The candidate's mean gain over the baseline at a size, share of the data and budget."""
         criteria, arms = self.spec.criteria, []
         for arm in (criteria.candidate, criteria.baseline):
             scores = {
                 run.seed: self.score(run) for run in self.plan.runs
-                if run.role == "judging" and run.budget == max(self.spec.budgets.values)
-                and run.cell == Cell(arm, depth, self.spec.widths[0].width, 1.0)
+                if run.role == "judging" and run.budget == budget
+                and run.cell == cell._replace(arm=arm)
             }  # fmt: skip
             arms.append({seed: one for seed, one in scores.items() if one is not None})
         gains = [arms[0][seed] - arms[1][seed] for seed in arms[0] if seed in arms[1]]

@@ -116,7 +116,8 @@ def beyond(name: str, edge: Value, inner: Value) -> Iterator[Value]:
     last, before = float(edge), float(inner)
     by_difference = is_share(name) or min(last, before) <= 0
     value = rounded(2 * last - before if by_difference else last**2 / before, edge)
-    if 0 <= float(value) < (1 if is_share(name) else math.inf) and value != edge:
+    floor = 0.0 if by_difference else 1e-12  # 0 would be another thing: no clipping, no update
+    if floor <= float(value) < (1 if is_share(name) else math.inf) and value != edge:
         yield value
 
 

@@ -122,6 +122,6 @@ def unmeasured(analysis: Analysis, say: Texts) -> List[str]:
 
 def doubtful_costs(analysis: Analysis, say: Texts) -> List[str]:
     """Costs or speeds that were measured beside other work, or not of every arm."""
-    keys = ("busy", "speed_busy", "cost_failed")
+    keys = ("busy", "speed_busy", "speed_hosts", "cost_failed")
     notes = [one for one in analysis.findings.notes if one.key in keys]
     return [say("note_" + one.key, **one.values) for one in notes]

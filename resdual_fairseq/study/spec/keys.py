@@ -117,7 +117,7 @@ class Stage(Part):
     stop_below: Optional[Real] = Field(
         None,
         description="stop after this stage when the candidate's gain over the baseline, in the "
-        "criteria's metric, is below this at every depth seen; default: never",
+        "criteria's metric, is below this at every depth, budget and share seen; default: never",
     )
 
 
@@ -292,6 +292,11 @@ def contradictions(spec: Spec) -> List[str]:
         found += [f"depths: {d}: a language model has one stack" for d in spec.depths if "+" in d]
     if criteria.metric == "comet" and spec.comet is None:
         found.append("criteria.metric: comet needs the key comet, an environment that has it")
+    if criteria.metric in ("comet", "valid_loss") and "margin" not in criteria.model_fields_set:
+        found.append(
+            f"criteria.metric: {criteria.metric} needs criteria.margin: the default, 0.5, is of "
+            "scores from 0 to 100"
+        )
     found += unlike(spec)
     shared = set(spec.seeds) & set(spec.search.seeds)
     if shared:
@@ -338,11 +343,10 @@ def unlike(spec: Spec) -> List[str]:
     for name in searched:
         if name in CONTEXT:
             found.append(f"search: {name} changes what a loss is; leave it in training")
-        elif name in SIZE_OF_UPDATES and spec.budgets.unit != "updates":
+        elif name in SIZE_OF_UPDATES:
             found.append(
-                f"search: {name} changes what an update is, so that budgets in "
-                f"{spec.budgets.unit} would differ; leave it in training, or take budgets.unit "
-                "updates"
+                f"search: {name} changes what an update learns from and costs, so that arms would "
+                "not be compared at equal budgets; leave it in training"
             )
     widths = [size.width for size in spec.widths]
     if len(set(widths)) < len(widths):

@@ -23,6 +23,7 @@ SET_BY_THE_STUDY = {
     "--user-dir": "arms: NAME: {options: ..., user_dir: FOLDER}",
     **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
     **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),
+    "--no-save-optimizer-state": "budgets",
     **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),
 }
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""
@@ -40,6 +41,8 @@ ALIKE_FOR_ALL = (
     *("--max-source-positions", "--max-target-positions", "--skip-invalid-size-inputs-valid-test"),
     *("--upsample-primary", "--curriculum", "--truncate-source", "--num-batch-buckets"),
     *("--max-tokens-valid", "--batch-size-valid", "--load-alignments", "--prepend-bos"),
+    *("--ignore-prefix-size", "--max-valid-steps", "--add-bos-token", "--shorten-method"),
+    *("--self-target", "--past-target", "--future-target", "--output-dictionary-size"),
 )
 """Options that decide what a loss or an update is, or which sentences there are and in which order;
 they belong to training, not to an arm."""

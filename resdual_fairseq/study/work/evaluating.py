@@ -15,7 +15,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from ...errors import ResDualError
 from ...files import replacing
 from ...preparation.hypotheses import detokenized
-from ..engine import outcomes
+from ..engine import commands, outcomes
 from ..engine.attempt import Attempt
 from ..engine.outcomes import Ending
 from ..engine.tasks import digest
@@ -27,7 +27,8 @@ HYPOTHESES = "hypotheses.txt"
 def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     """The scores of the parent's model on the test set."""
     translates = attempt.spec.task == "translation"
-    words = [str(attempt.data()), "--path", str(attempt.weights()), *attempt.task.arguments]
+    words = [str(attempt.data()), "--path", str(attempt.weights())]
+    words += [*commands.ONE_DEVICE, *attempt.task.arguments]
     words += ["--user-dir", str(attempt.user_dir()), "--log-format", "none"]
     if translates:
         words += ["--results-path", str(attempt.run)]

@@ -22,7 +22,8 @@ EARLY = "fairseq-train ended by itself before update {target}; leave out the opt
 
 def train_words(attempt: Attempt, folder: Path, *further: str) -> List[str]:
     """The words of fairseq-train for a task, in this folder."""
-    words = [str(attempt.data()), *attempt.task.arguments, *commands.QUIET, *further]
+    words = [str(attempt.data()), *commands.ONE_DEVICE, *attempt.task.arguments]
+    words += [*commands.QUIET, *further]
     return [*words, "--user-dir", str(attempt.user_dir()), "--save-dir", str(folder)]
 
 
@@ -34,7 +35,7 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     known = attempt.study.records().get(attempt.task.name)
     if known is not None and known["outcome"] == "completed":
         return with_flops(attempt, known["found"])
-    load = other_load(Sizes().look_seconds) if attempt.spec.budgets.is_timed else None
+    load = other_load(Sizes().look_seconds)
     quick = ("--log-format", "simple", "--log-interval", "10", "--no-save", "--disable-validation")
     end = attempt.child("fairseq-train", train_words(attempt, attempt.run, *quick))
     ending = outcomes.ending(end, attempt.log, attempt.limits())
@@ -42,8 +43,7 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         return ending, {}
     found = outcomes.calibration(attempt.log.read_text(encoding="utf-8", errors="replace"))
     found["memory"] = end.peak
-    if load is not None:
-        found["other_load"] = load
+    found["other_load"] = load
     return with_flops(attempt, found) if attempt.spec.budgets.unit == "flops" else (ending, found)
 
 
