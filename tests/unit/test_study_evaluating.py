@@ -35,6 +35,7 @@ def attempt_in(folder: Path, sentences: int, **spec: Any) -> studies.Attempt:
     run.mkdir()
     read, study = studies.study_of(studies.write_spec(folder, **spec))
     studies.write_split(folder / "data-bin" / names_of(read, "test")[0], sentences)
+    study.folder(Task("evaluate").name).mkdir(parents=True)
     return studies.Attempt(Task("evaluate"), read, study, run, lambda: False)
 
 

@@ -91,12 +91,12 @@ class Attempt:
         memory = {"memory": f"{limits.memory_gib:g} GiB"} if limits.memory_gib else {}
         return {**hours, **memory}
 
-    def child(self, command: str, words: Sequence[str], seconds_before: float = 0.0) -> Exit:
-        """Run one of fairseq's commands within the spec's limits."""
+    def child(self, words: Sequence[str], seconds_before: float = 0.0) -> Exit:
+        """Run a command within the spec's limits."""
         limits = self.spec.limits
         left = limits.hours and max(0.0, limits.hours * 3600 - seconds_before - self.seconds())
         return run_child(
-            commands.child(command, words),
+            words,
             self.log,
             commands.environment(self.spec.threads),
             seconds=left,

@@ -19,6 +19,12 @@ MODULES = {
     "fairseq-generate": "fairseq_cli.generate",
     "fairseq-eval-lm": "fairseq_cli.eval_lm",
 }
+NO_BATCH_LEFT_OUT = (
+    "import functools; from fairseq.trainer import Trainer; "
+    "Trainer.train_step = functools.partialmethod(Trainer.train_step, raise_oom=True); "
+)
+"""Where a GPU's memory is too small, fairseq's trainer would leave out a batch and go on: an arm
+would have trained on less than the others."""
 EXACT = ("--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True")
 """No sentence is left out, and a run that was killed goes on as if it had not been."""
 ONE_DEVICE = ("--distributed-world-size", "1")
@@ -125,24 +131,18 @@ def user_dir(spec: Spec, arm: str) -> Path:
     return spec.arms[arm].user_dir or PLUGIN
 
 
-def with_this_package(command: str) -> str:
+def with_this_package(command: str, first: str = "") -> str:
     """A program that runs one of fairseq's commands, whatever the arm's --user-dir is.
 
     Torch's protected loading of checkpoints knows fairseq's types there. fairseq's module comes
-    first, since it sets up its log as it is imported. Its trainer would leave out batches for which
-    a GPU's memory is too small, and an arm would have trained on less than the others.
+    first, since it sets up its log as it is imported.
     """
-    return (
-        f"import functools, {MODULES[command]} as command, resdual_fairseq; "
-        "from fairseq.trainer import Trainer; "
-        "Trainer.train_step = functools.partialmethod(Trainer.train_step, raise_oom=True); "
-        "command.cli_main()"
-    )
+    return f"import {MODULES[command]} as command, resdual_fairseq; {first}command.cli_main()"
 
 
 def child(command: str, words: Sequence[str]) -> List[str]:
     """The command as a child of this Python."""
-    return [sys.executable, "-c", with_this_package(command), *words]
+    return [sys.executable, "-c", with_this_package(command, NO_BATCH_LEFT_OUT), *words]
 
 
 def environment(threads: int) -> Dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
@@ -16,12 +15,14 @@ from ...errors import ResDualError
 from ...files import replacing
 from ...preparation.hypotheses import detokenized
 from ..engine import commands, outcomes
-from ..engine.attempt import Attempt
+from ..engine.attempt import Attempt, LostLease
 from ..engine.outcomes import Ending
 from ..engine.tasks import digest
 from .data import lines_of_text, pairs_of
 
 HYPOTHESES = "hypotheses.txt"
+LEFT_OUT = ("Evaluated 0 tokens", "invalid sizes and will be skipped")
+"""What fairseq-eval-lm says where samples are longer than the model can take."""
 
 
 def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
@@ -32,16 +33,16 @@ def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     words += ["--user-dir", str(attempt.user_dir()), "--log-format", "none"]
     if translates:
         words += ["--results-path", str(attempt.run)]
-    end = attempt.child("fairseq-generate" if translates else "fairseq-eval-lm", words)
+    command = "fairseq-generate" if translates else "fairseq-eval-lm"
+    end = attempt.child(commands.child(command, words))
     ending = outcomes.ending(end, attempt.log, attempt.limits())
     if ending.outcome != "completed":
         return ending, {}
     if not translates:
         text = outcomes.tail(attempt.log)
-        if "Evaluated 0 tokens" in text:
-            return Ending(
-                "crashed", f"fairseq-eval-lm left out the whole test set: {text[-400:]}"
-            ), {}
+        if any(sign in text for sign in LEFT_OUT):
+            told = "fairseq-eval-lm left out text of the test set; shorten samples or lines"
+            return Ending("crashed", f"{told}: {text[-400:]}"), {}
         return ending, {"scores": {"perplexity": perplexity(text)}}
     return ending, {**scores_of_translations(attempt), "seconds": attempt.seconds()}
 
@@ -156,6 +157,7 @@ def comet(attempt: Attempt, references: List[str]) -> float:
 
     Raises:
         ResDualError: it failed, or there is no plain source text.
+        LostLease: it was killed, or another worker has the task.
     """
     settings, source = attempt.spec.comet, test_text(attempt, "source")
     assert settings is not None
@@ -167,12 +169,13 @@ def comet(attempt: Attempt, references: List[str]) -> float:
     reference.write_text("".join(line + "\n" for line in references), encoding="utf-8")
     words = [str(settings.command), "-s", str(source), "-t", str(attempt.run / HYPOTHESES)]
     words += ["-r", str(reference), "--model", settings.model, "--only_system"]
-    try:
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
-    except OSError as error:
-        raise ResDualError(f"comet.command: {settings.command}: {error.strerror}") from error
-    found = re.findall(r"score: (-?[\d.]+)", done.stdout, flags=re.IGNORECASE)
-    if done.returncode or not found:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it printed nothing"]
-        raise ResDualError(f"comet.command: {settings.command} gave no score: {last[0]}")
+    end = attempt.child(words)
+    told = outcomes.ending(end, attempt.log, attempt.limits())
+    if told.outcome == "killed":
+        raise LostLease(told.detail)
+    printed = outcomes.tail(attempt.log, end.log_start)
+    found = re.findall(r"score: (-?[\d.]+)", printed, flags=re.IGNORECASE)
+    if told.outcome != "completed" or not found:
+        why = told.detail or "it printed none"
+        raise ResDualError(f"comet.command: {settings.command} gave no score: {why}")
     return float(found[-1])

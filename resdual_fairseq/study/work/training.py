@@ -37,7 +37,7 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
         return with_flops(attempt, known["found"])
     load = other_load(Sizes().look_seconds)
     quick = ("--log-format", "simple", "--log-interval", "10", "--no-save", "--disable-validation")
-    end = attempt.child("fairseq-train", train_words(attempt, attempt.run, *quick))
+    end = attempt.child(commands.child("fairseq-train", train_words(attempt, attempt.run, *quick)))
     ending = outcomes.ending(end, attempt.log, attempt.limits())
     if ending.outcome != "completed":
         return ending, {}
@@ -84,7 +84,7 @@ def train(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     before = attempt.inherited("seconds_in_all")
     found: Dict[str, Any] = {}
     if attempt.number == 1 or not is_at(attempt, target):
-        end = attempt.child("fairseq-train", words, before)
+        end = attempt.child(commands.child("fairseq-train", words), before)
         ending = outcomes.ending(end, attempt.log, attempt.limits())
         if ending.outcome == "crashed" and none_is_whole(attempt.run):
             return begin_again(attempt), {}
