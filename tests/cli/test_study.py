@@ -20,6 +20,8 @@ from helpers.commands import run
 from helpers.studies import SPEC, record, study_of
 
 from resdual_fairseq.study import cli, starting
+from resdual_fairseq.study.engine import commands, outcomes
+from resdual_fairseq.study.engine.processes import run_child
 from resdual_fairseq.study.engine.tasks import StudyFolder
 from resdual_fairseq.study.planning import repeating, todo
 from resdual_fairseq.study.planning.findings import collect
@@ -247,6 +249,31 @@ def test_runs_out_of_memory_are_results(reversal: Path, tmp_path: Path) -> None:
     assert study("status", spec).count("out of memory") == 2
     study("report", spec)
     assert "out of memory" in (tmp_path / "tiny" / "report" / "report.md").read_text()
+
+
+SCANT = """
+from fairseq.criterions import register_criterion
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
+
+
+@register_criterion("scant", dataclass=CrossEntropyCriterionConfig)
+class Scant(CrossEntropyCriterion):
+    def forward(self, *arguments, **keywords):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+"""
+
+
+def test_no_batch_is_left_out_for_want_of_a_gpus_memory(reversal: Path, tmp_path: Path) -> None:
+    """fairseq's trainer would go on without it; the words are those that torch raises."""
+    (tmp_path / "scant").mkdir()
+    (tmp_path / "scant" / "__init__.py").write_text(SCANT)
+    words = [reversal, "--user-dir", tmp_path / "scant", "--criterion", "scant", "--cpu"]
+    words += ["--arch", "transformer_tiny", "--optimizer", "adam", "--lr", 0.1, "--max-tokens", 300]
+    words += ["--max-update", 2, "--no-save", "--source-lang", "src", "--target-lang", "tgt"]
+    command = commands.child("fairseq-train", [str(word) for word in words])
+    end = run_child(command, tmp_path / "log", commands.environment(1))
+    told = outcomes.ending(end, tmp_path / "log")
+    assert told.outcome == "out of memory" and "Tried to allocate" in told.detail
 
 
 def test_a_huge_learning_rate_diverges(reversal: Path, tmp_path: Path) -> None:
