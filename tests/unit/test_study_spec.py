@@ -42,7 +42,6 @@ FAULTS = [
     ("--residual pre", "--residual pre --max-tokens 9", "--max-tokens has to be alike for all"),
     ("--residual pre", "--residual pre --upsample-primary 2", "--upsample-primary has to be alike"),
     ("--residual pre", "--residual pre --lr 1", "arms.pre: --lr is searched; leave it out"),
-    ("--max-tokens 1000", "--max-upd 9", "--max-upd is set by the study itself"),
     ("--max-tokens 1000", "--valid-subset test", "--valid-subset is set by the study itself"),
     ("--optimizer adam", "--stop-min-lr 0.01", "--stop-min-lr is set by the study itself"),
     ("  depth: 6", "  depth: 6\n  margin: yes", "line 21: criteria.margin: 'yes' is no finite"),

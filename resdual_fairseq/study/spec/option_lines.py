@@ -27,8 +27,6 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),
 }
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""
-OPTIONS_OF_THEIR_OWN = ("--save-interval",)
-"""Whole names of options that those begin with."""
 CONTEXT = ("--tokens-per-sample", "--sample-break-mode")
 """Options that decide what a language model sees before a token, and so what its loss is."""
 SIZE_OF_UPDATES = (
@@ -60,10 +58,9 @@ def words_of(text: Any) -> Any:
         raise ValueError(f"'{text}' cannot be read as options: {error}") from error
     for word in map(str, words) if isinstance(words, list) else ():
         name = word.split("=")[0]
-        meant = next((one for one in SET_BY_THE_STUDY if is_meant(name, one)), None)
-        if meant is not None:
+        if name in SET_BY_THE_STUDY:
             raise ValueError(
-                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[meant]})"
+                f"{name} is set by the study itself; leave it out (see {SET_BY_THE_STUDY[name]})"
             )
     return words
 
@@ -79,9 +76,3 @@ def number(value: Any) -> Any:
 def is_share(name: str) -> bool:
     """Whether an option takes a probability, or another share of 1."""
     return name.endswith(("dropout", "layerdrop", "label-smoothing"))
-
-
-def is_meant(name: str, option: str) -> bool:
-    """Whether argparse takes the name for this option, spelt out or not."""
-    short = name.startswith("--") and len(name) > 4 and name not in OPTIONS_OF_THEIR_OWN
-    return name == option or (short and option.startswith(name))
