@@ -451,6 +451,23 @@ def test_a_study_that_its_stage_ended_says_how_it_would_go_on(tmp_path: Path) ->
     assert "up to the seeds 12, 13" in told
 
 
+def test_a_study_that_its_stage_ended_early_is_not_called_undecidable(tmp_path: Path) -> None:
+    stages = {"depth": {"stop_below": 0.3}}
+    findings = replace(made_findings(gain=-1.0, seeds=(11,), stages=stages), stopped="depth")
+    told = words_of(page(findings, tmp_path))
+    assert "Do not adopt residual" in told and "pairs decide nothing" not in told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_gain_at_the_margin_asks_for_no_thousands_of_seeds(language: str, tmp_path: Path) -> None:
+    gained = judge(made_findings(gain=0.5)).primary.gain
+    assert gained is not None
+    findings = made_findings(gain=0.5, criteria={"margin": gained.estimate + 0.001})
+    told = words_of(page(findings, tmp_path, language))
+    assert {"en": "no reasonable number of seeds", "ja": "現実的な数のシード"}[language] in told
+    assert "further seeds" not in told and "second look" not in told.split("In detail")[0]
+
+
 def test_sentences_on_failures_are_told_in_japanese() -> None:
     """As outcomes.py makes them; a log's own line is left as it is."""
     say = Texts("ja")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from ..analysis.verdict import RATIOS, Criterion, Wanted
+from ..analysis.verdict import MOST_LINES, MOST_SEEDS, RATIOS, Criterion, Wanted, told_from
 from .analysis import Analysis
 from .formats import per_cent, quality
 from .texts import Texts
@@ -43,6 +43,8 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
     if one.what in ("training", "speeds", "limits", "rates", "crashes"):
         return say("wanted_" + one.what, criteria=names)
+    if one.what == "nothing":
+        return nothing_sentence(analysis, say)
     if one.what == "seeds" and one.count is None:
         has_one = len(analysis.verdict.primary.pairs) == 1 and "quality" in one.criteria
         return say("wanted_seeds_one" if has_one else "wanted_seeds", criteria=names)
@@ -56,6 +58,19 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         if c.name in one.criteria
     )
     return say("wanted_costs" if unmeasured else "wanted_costs_longer", criteria=names)
+
+
+def nothing_sentence(analysis: Analysis, say: Texts) -> str:
+    """That the gain lies where no study tells it from 0 or from the margin."""
+    gain = analysis.verdict.primary.gain
+    assert gain is not None
+    return say(
+        "wanted_nothing",
+        bound=f"{told_from(gain, analysis.spec.criteria.margin):g}",
+        metric=say("metric_" + analysis.metric),
+        seeds=MOST_SEEDS,
+        lines=f"{MOST_LINES:,}",
+    )
 
 
 def tipping_margin(one: Criterion, analysis: Analysis, say: Texts) -> List[str]:

@@ -95,8 +95,9 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
         level=level(analysis.spec.criteria.level),
         margin=plain(analysis.spec.criteria.margin),
     )
-    few = [say("few_pairs", least=PAIRS)] if len(primary.pairs) < PAIRS else []
-    return say.sentences([told, *few])
+    # What is decided, as by the study's own stage or a cost, is so however few the pairs are.
+    is_open = len(primary.pairs) < PAIRS and analysis.verdict.decision == "undecided"
+    return say.sentences([told, *([say("few_pairs", least=PAIRS)] if is_open else [])])
 
 
 def never_trained(analysis: Analysis) -> List[str]:
