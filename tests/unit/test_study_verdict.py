@@ -243,7 +243,7 @@ def test_costs_that_are_surely_above_decide_before_the_last_run() -> None:
     findings = made_findings(**SMALL, ratios=ratios, criteria=limits, leave_out=((BASELINE, 15),))
     verdict = judge(findings)
     assert verdict.decision == "do not adopt"
-    assert [one.what for one in verdict.wanted] == ["runs"]
+    assert verdict.is_interim and verdict.wanted == ()
 
 
 def test_nothing_done_yet() -> None:
@@ -260,6 +260,12 @@ def test_failures_of_the_candidate(failed: int, state: Optional[bool]) -> None:
     assert states(verdict) == {"quality": True, "reliability": state}
     assert verdict.criteria[1].measured == Interval(failed)
     assert not verdict.is_interim
+
+
+def test_failures_that_leave_too_few_pairs_are_to_be_mended() -> None:
+    verdict = judge(made_findings(seeds=(11, 12, 13), outcomes={(BASELINE, 11): "diverged"}))
+    assert verdict.decision == "undecided"
+    assert verdict.wanted == (Wanted("rates", ("quality",)),)
 
 
 def test_failures_of_both_arms_speak_for_none() -> None:

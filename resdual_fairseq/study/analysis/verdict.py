@@ -122,11 +122,11 @@ def judge(findings: Findings) -> Verdict:
         *costs(findings, primary),
     ]
     decision = decide(criteria)
-    wanted = list(missing)
+    wanted: List[Wanted] = []
     if decision == "undecided":
-        wanted += [] if missing else further_evidence(findings, primary, criteria)
+        wanted += missing or further_evidence(findings, primary, criteria)
         wanted += open_costs(criteria)
-    elif decision == "do not adopt":
+    elif decision == "do not adopt" and has_too_many_failures(criteria):
         wanted += mends(primary, criteria)
     return Verdict(decision, tuple(criteria), tuple(wanted), primary, bool(missing))
 
@@ -334,13 +334,17 @@ def told_from(gain: Interval, margin: float) -> float:
     return 0.0 if gain.estimate >= margin else margin
 
 
+def has_too_many_failures(criteria: List[Criterion]) -> bool:
+    return any(one.name == "reliability" and one.state is False for one in criteria)
+
+
 def mends(primary: Comparison, criteria: List[Criterion]) -> List[Wanted]:
-    """What would help an arm of which every run failed, or a candidate that fails too often."""
+    """What would help arms whose failures leave too few pairs, or a candidate with too many."""
     arms = (primary.candidate, primary.baseline)
     groups: List[Tuple[CriterionName, Tuple[Run, ...]]] = [
-        ("quality", runs) for runs in arms if runs and all(map(has_failed, runs))
+        ("quality", runs) for runs in arms if completed(runs) < PAIRS and any(map(has_failed, runs))
     ]
-    if any(one.name == "reliability" and one.state is False for one in criteria):
+    if has_too_many_failures(criteria):
         groups.append(("reliability", primary.candidate))
     found = []
     for what, outcomes in MENDS.items():

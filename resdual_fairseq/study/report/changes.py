@@ -6,7 +6,7 @@ from typing import List
 
 from ..analysis.verdict import MOST_LINES, MOST_SEEDS, RATIOS, Criterion, Wanted, told_from
 from .analysis import Analysis
-from .formats import per_cent, quality
+from .formats import DIGITS, downwards, per_cent, quality, upwards
 from .texts import Texts
 
 
@@ -74,25 +74,31 @@ def nothing_sentence(analysis: Analysis, say: Texts) -> str:
 
 
 def tipping_margin(one: Criterion, analysis: Analysis, say: Texts) -> List[str]:
-    """The margin at which a decided quality would come out otherwise."""
+    """The margin at which a decided quality would come out otherwise, rounded to the safe side."""
     measured = one.measured
     if one.state is None or measured is None or measured.low is None or measured.high is None:
         return []
     metric = say("metric_" + analysis.metric)
-    estimate, high = (quality(v, analysis.metric) for v in (measured.estimate, measured.high))
+    digits = DIGITS[analysis.metric]
     if one.state:
+        points = [upwards(value, digits) for value in (measured.estimate, measured.high)]
+        estimate, high = (quality(point, analysis.metric) for point in points)
         return [say("tip_quality_holds", estimate=estimate, high=high, metric=metric)]
     if measured.low > 0:
+        estimate = quality(downwards(measured.estimate, digits), analysis.metric)
         return [say("tip_quality_fails", estimate=estimate, metric=metric)]
     return [say("tip_quality_never", metric=metric)]
 
 
 def tipping_costs(analysis: Analysis, say: Texts) -> List[str]:
-    """The limits at which decided costs would come out otherwise."""
+    """The limits at which decided costs would come out otherwise, rounded to the safe side."""
     found = []
-    for state, key in ((True, "tip_costs_hold"), (False, "tip_costs_fail")):
+    for state, key, rounded in (
+        (True, "tip_costs_hold", downwards),
+        (False, "tip_costs_fail", upwards),
+    ):
         limits = [
-            say("tip_limit", criterion=say("criterion_" + one.name), limit=per_cent(high))
+            f"{say('criterion_' + one.name)} {per_cent(rounded(high, 3))}"
             for one in analysis.verdict.criteria
             if one.name in RATIOS and one.state is state and one.measured is not None
             and (high := one.measured.high) is not None
