@@ -276,7 +276,7 @@ def test_the_table_of_seeds_goes_by_the_margin(tmp_path: Path, margin: float, me
     spec, study, _ = planned(studies.write_spec(tmp_path, criteria=criteria))
     rows = estimates.power_table(spec, collect(spec, study))
     assert [sd / margin for sd, _, _ in rows] == pytest.approx([0.2, 0.5, 1.0, 2.0])
-    assert [alone for _, alone, _ in rows] == [3, 6, 17, 64]
+    assert [alone for _, alone, _ in rows] == [3, 7, 18, 65]
 
 
 def test_other_threads_are_measured_anew(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ from resdual_fairseq.study.planning.findings import NOT_STARTED
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.arm_figures import of_arms
-from resdual_fairseq.study.report.formats import gain, plain
+from resdual_fairseq.study.report.commands import own_commands
+from resdual_fairseq.study.report.formats import gain, limit, plain, share
 from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
+from resdual_fairseq.study.report.training_figures import draw_curve
 from resdual_fairseq.study.report.tuned import on_edge
 from resdual_fairseq.study.spec.keys import Arm
 
@@ -451,6 +453,23 @@ def test_a_study_that_its_stage_ended_says_how_it_would_go_on(tmp_path: Path) ->
     assert "up to the seeds 12, 13" in told
 
 
+def test_a_study_that_its_stage_ended_early_is_not_called_undecidable(tmp_path: Path) -> None:
+    stages = {"depth": {"stop_below": 0.3}}
+    findings = replace(made_findings(gain=-1.0, seeds=(11,), stages=stages), stopped="depth")
+    told = words_of(page(findings, tmp_path))
+    assert "Do not adopt residual" in told and "pairs decide nothing" not in told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_gain_at_the_margin_asks_for_no_thousands_of_seeds(language: str, tmp_path: Path) -> None:
+    gained = judge(made_findings(gain=0.5)).primary.gain
+    assert gained is not None
+    findings = made_findings(gain=0.5, criteria={"margin": gained.estimate + 0.001})
+    told = words_of(page(findings, tmp_path, language))
+    assert {"en": "no reasonable number of seeds", "ja": "現実的な数のシード"}[language] in told
+    assert "further seeds" not in told and "second look" not in told.split("In detail")[0]
+
+
 def test_sentences_on_failures_are_told_in_japanese() -> None:
     """As outcomes.py makes them; a log's own line is left as it is."""
     say = Texts("ja")
@@ -497,3 +516,83 @@ def test_an_unknown_language_is_named() -> None:
 )
 def test_numbers_keep_their_digits(value: float, text: str) -> None:
     assert plain(value) == text
+
+
+def test_a_number_is_printed_on_its_side_of_what_it_is_compared_with() -> None:
+    near = Interval(0.497, 0.001, 0.9)
+    assert gain(near, "bleu", (0.0, 0.5)) == "+0.497 [+0.001,\u00a0+0.900]"
+    assert gain(near, "bleu") == "+0.50 [+0.00,\u00a0+0.90]"
+    assert share(Interval(1.03, 1.02, 1.0503), 1.05) == "+3.00\u00a0% [+2.00,\u00a0+5.03]"
+    assert share(Interval(1.05, 1.04, 1.05), 1.05) == "+5.0\u00a0% [+4.0,\u00a0+5.0]"
+    assert (limit(1.05), limit(1.0525)) == ("+5.0\u00a0%", "+5.25\u00a0%")
+
+
+def test_points_that_tip_the_verdict_are_rounded_to_the_safe_side(tmp_path: Path) -> None:
+    ratios = {
+        **RATIOS,
+        "latency_p50": Interval(1.07, 1.06, 1.0731),
+        "memory_gib": Interval(1.0469, 1.0469, 1.0469),
+    }
+    findings = made_findings(gain=1.5, seed_sd=0.1, ratios=ratios, criteria=LIMITS)
+    told = words_of(page(findings, tmp_path))
+    assert "limits of at least these, the costs would hold: latency +7.4 %" in told
+    assert "training memory +4.6 %" in told
+    measured = judge(findings).primary.gain
+    assert measured is not None
+    stated = re.findall(r"If more than ([0-9.]+) BLEU", told)
+    assert measured.estimate <= float(stated[0]) < measured.estimate + 0.01
+
+
+@pytest.mark.parametrize("outcome, crosses", [(None, 0), ("killed", 0), ("diverged", 1)])
+def test_a_cross_ends_the_curve_of_a_run_that_failed(outcome: Any, crosses: int) -> None:
+    analysis = Analysis(made_findings(seeds=(11,)))
+    run = replace(analysis.judging[0], curve=((4, 5.0), (8, 4.0)), outcome=outcome)
+    _, (axis,) = drawing.panels([""])
+    draw_curve(axis, run, drawing.looks(analysis)[CANDIDATE])
+    assert [line.get_marker() for line in axis.get_lines()].count(drawing.FAILED) == crosses
+
+
+def test_a_validation_loss_is_not_said_to_be_of_the_test_set(tmp_path: Path) -> None:
+    for metric, is_test in (("bleu", True), ("valid_loss", False)):
+        findings = made_findings(sentences=20, criteria={"metric": metric})
+        told = words_of(page(findings, tmp_path))
+        assert ("on 20 test sentences" in told) == is_test
+        assert ("The validation loss judges here" in told) != is_test
+
+
+def test_captions_name_the_width_where_there_are_several(tmp_path: Path) -> None:
+    widths = [{"width": 64, "ffn": 256, "heads": 4}, {"width": 128, "ffn": 512, "heads": 4}]
+    told = words_of(page(made_findings(widths=widths, depths=("2", "4")), tmp_path))
+    assert "BLEU over depth, width 64" in told and "with its interval, width 64" in told
+    assert ", width 64" not in words_of(page(made_findings(depths=("2", "4")), tmp_path))
+
+
+def test_rates_of_a_search_that_learns_are_not_called_the_same(tmp_path: Path) -> None:
+    findings = made_findings(losses=LOSSES)
+    alike = "the same rates for all arms"
+    assert alike in words_of(page(findings, tmp_path))
+    search = findings.spec.search.model_copy(update={"method": "tpe"})
+    findings = replace(findings, spec=findings.spec.model_copy(update={"search": search}))
+    assert alike not in words_of(page(findings, tmp_path))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_single_failure_more_says_why_it_leaves_reliability_open(
+    language: str, tmp_path: Path
+) -> None:
+    findings = made_findings(gain=1.5, seed_sd=0.1, outcomes={(CANDIDATE, 11): "diverged"})
+    told = words_of(page(findings, tmp_path, language))
+    assert {"en": "a single failure more may be chance", "ja": "偶然の可能性があるため"}[
+        language
+    ] in told
+
+
+def test_a_smaller_budget_repeats_no_training_of_the_largest() -> None:
+    runs = Analysis(made_findings(seeds=(11,), budgets=(10, 20))).judging
+    trunk = ("train --save-dir part1", "mkdir part2 && cp part1/checkpoint_last.pt part2/")
+    small = replace(runs[0], commands=(*trunk, "cool --save-dir part2", "test"))
+    large = replace(runs[1], commands=(*trunk, "train on --save-dir part2", "test"))
+    assert own_commands(large, large) == large.commands
+    assert own_commands(small, large) == ('cp -r "$LARGEST"/part1 .', *small.commands[1:])
+    apart = replace(small, commands=("train otherwise --save-dir part1", "test"))
+    assert own_commands(apart, large) == apart.commands

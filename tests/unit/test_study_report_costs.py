@@ -39,6 +39,19 @@ def test_every_cost_has_a_name_in_every_language() -> None:
         assert set(entries()["cost_" + name]) == set(LANGUAGES), name
 
 
+def test_the_machine_of_the_costs_is_named(tmp_path: Path) -> None:
+    findings = replace(made_findings(ratios=RATIOS), cost_processors=("Made-up 9000",))
+    assert words_of(page(findings, tmp_path)).count("Measured on: Made-up 9000.") == 2
+    assert "Made-up 9000" in words_of(page(findings, tmp_path, "ja"))
+
+
+def test_costs_of_other_sizes_alone_are_not_called_unmeasured(tmp_path: Path) -> None:
+    findings = made_findings(ratios=RATIOS)
+    other = [replace(cost, width=128) for cost in findings.costs]
+    told = words_of(page(replace(findings, costs=other), tmp_path))
+    assert "Costs are not measured at this size." in told and "not measured. " not in told
+
+
 def test_one_layer_is_singular(tmp_path: Path) -> None:
     criteria = {"metric": "perplexity", "margin": 0.1}
     findings = made_findings(

@@ -8,7 +8,7 @@ from helpers.findings import BASELINE, CANDIDATE, made_findings
 from scipy import stats
 
 from resdual_fairseq.study.analysis.statistics import seeds_needed
-from resdual_fairseq.study.analysis.table import Interval, Note
+from resdual_fairseq.study.analysis.table import Findings, Interval, Note
 from resdual_fairseq.study.analysis.verdict import Verdict, Wanted, is_on_floor, judge
 
 LIMITS = {"training_cost": 0.05, "latency": 0.02, "memory": 0.1}
@@ -125,6 +125,23 @@ def test_undecided_wants_the_seeds_that_tell_the_gain_from_0_or_the_margin(gain:
     assert verdict.wanted == (Wanted("seeds", ("quality",), count=further),)
 
 
+@pytest.mark.parametrize(
+    "gain, seed_sd, parts",
+    [(0.5, 0.2, {}), (0.6, 0.02, {"sentences": 40, "sentence_spread": 0.2, "random_seed": 3})],
+)
+def test_where_no_reasonable_number_decides_none_is_named(
+    gain: float, seed_sd: float, parts: Dict[str, Any]
+) -> None:
+    findings = made_findings(gain=gain, seed_sd=seed_sd, **parts)
+    primary = judge(findings).primary
+    assert primary.gain is not None
+    near = findings.spec.criteria.model_copy(update={"margin": primary.gain.estimate + 0.001})
+    findings = replace(findings, spec=findings.spec.model_copy(update={"criteria": near}))
+    verdict = judge(findings)
+    assert verdict.decision == "undecided"
+    assert verdict.wanted == (Wanted("nothing", ("quality",)),)
+
+
 def test_undecided_by_its_sentences_wants_a_larger_test_set() -> None:
     findings = made_findings(gain=0.8, seed_sd=0.02, sentences=40, sentence_spread=0.2)
     verdict = judge(findings)
@@ -226,7 +243,7 @@ def test_costs_that_are_surely_above_decide_before_the_last_run() -> None:
     findings = made_findings(**SMALL, ratios=ratios, criteria=limits, leave_out=((BASELINE, 15),))
     verdict = judge(findings)
     assert verdict.decision == "do not adopt"
-    assert [one.what for one in verdict.wanted] == ["runs"]
+    assert verdict.is_interim and verdict.wanted == ()
 
 
 def test_nothing_done_yet() -> None:
@@ -243,6 +260,12 @@ def test_failures_of_the_candidate(failed: int, state: Optional[bool]) -> None:
     assert states(verdict) == {"quality": True, "reliability": state}
     assert verdict.criteria[1].measured == Interval(failed)
     assert not verdict.is_interim
+
+
+def test_failures_that_leave_too_few_pairs_are_to_be_mended() -> None:
+    verdict = judge(made_findings(seeds=(11, 12, 13), outcomes={(BASELINE, 11): "diverged"}))
+    assert verdict.decision == "undecided"
+    assert verdict.wanted == (Wanted("rates", ("quality",)),)
 
 
 def test_failures_of_both_arms_speak_for_none() -> None:
@@ -288,6 +311,30 @@ def test_without_a_difference_adopting_is_as_rare_as_stated(noise: Dict[str, Any
         for study in range(STUDIES)
     ]
     assert decisions.count("adopt") <= stats.binom.ppf(0.99, STUDIES, 0.025)
+
+
+def ended_by_its_stage(**parts: Any) -> Findings:
+    """Of one seed, at two depths; the shallower one, which does not decide, is the better."""
+    findings = made_findings(
+        gain=lambda cell, budget: -1.0 if cell.depth == "2+2" else -3.0,
+        seed_sd=0.0, seeds=(11,), depths=("2", "6"), stages={"depth": {"stop_below": 0.3}},
+    )  # fmt: skip
+    return replace(findings, stopped="depth", **parts)
+
+
+def test_a_stage_that_ended_the_study_rejects_by_the_best_of_all_depths() -> None:
+    verdict = judge(ended_by_its_stage())
+    assert (verdict.decision, states(verdict)["stage"]) == ("do not adopt", False)
+    measured = verdict.criteria[-1].measured
+    assert measured is not None and measured.estimate == pytest.approx(-1.0)
+
+
+def test_a_stage_rejects_nothing_where_arms_cannot_be_compared() -> None:
+    busy = ended_by_its_stage(notes=(Note("speed_busy", {"cores": "2.0"}),))
+    findings = ended_by_its_stage()
+    weak = replace(findings, runs=[replace(run, scores={"bleu": 0.2}) for run in findings.runs])
+    for one in (busy, weak):
+        assert (judge(one).decision, states(judge(one))["stage"]) == ("undecided", None)
 
 
 @pytest.mark.parametrize("gain, decision", [(1.5, "adopt"), (-1.0, "do not adopt")])

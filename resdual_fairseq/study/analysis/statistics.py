@@ -52,13 +52,11 @@ def holm(p_values: Sequence[float]) -> List[float]:
 
 
 def power(seeds: int, margin: float, sd: float, level: float, comparisons: int) -> float:
-    """Chance that a two-sided t test of ``seeds`` an arm finds a gain of ``margin``.
+    """Chance that a two-sided paired t test of ``seeds`` an arm finds a gain of ``margin``.
 
-    The arms count as independent samples, with 2 n - 2 degrees of freedom, the error of the
-    difference being sd sqrt(2 / n). Pairs that share no more than their seed have the same error
-    and n - 1 degrees of freedom: about one more seed is needed there, as `plan` says.
+    The pairs share no more than their seed, so the error of the difference is sd sqrt(2 / n).
     """
-    freedom = 2 * seeds - 2
+    freedom = seeds - 1
     critical = stats.t.isf((1 - level) / comparisons / 2, freedom)
     shift = margin / (sd * math.sqrt(2 / seeds))
     return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))

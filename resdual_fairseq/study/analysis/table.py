@@ -157,6 +157,7 @@ class Findings:
         sources, references: lines of the test set, where there is plain text.
         notes: what else a reader has to know.
         stopped: the stage (``depth``, ``curves``) whose criterion ended the study.
+        cost_processors: names of those on which the costs were measured.
     """
 
     spec: Spec
@@ -171,6 +172,7 @@ class Findings:
     references: Tuple[str, ...] = ()
     notes: Tuple[Note, ...] = ()
     stopped: str = ""
+    cost_processors: Tuple[str, ...] = ()
 
     @property
     def has_disturbed_costs(self) -> bool:

@@ -30,6 +30,9 @@ TIMES: Tuple[CriterionName, ...] = ("training_cost", "latency")
 PAIRS = 3
 """Pairs of seeds below which quality stays open. With two, the interval holds only as far as scores
 are normally distributed, and two that happen to agree make it look certain."""
+MOST_SEEDS = 100
+MOST_LINES = 20_000
+"""Of an arm, and of a test set: with more than these no study is done."""
 FAILURES = 2
 """Failures more than the baseline's that decide; a single one of a few seeds may be chance."""
 
@@ -51,8 +54,9 @@ class Criterion:
     Attributes:
         name: which one.
         state: True where it holds, False where it does not, None where that is open.
-        measured: quality: the gain in the metric; costs: the ratio to the baseline; reliability:
-            how many more judging runs of the candidate failed. None where nothing is measured.
+        measured: quality: the gain in the metric; stage: the best gain of all depths; costs: the
+            ratio to the baseline; reliability: how many more judging runs of the candidate failed.
+            None where nothing is measured.
         bound: quality: the margin, from below; stage: the spec's own bound; the others: from above.
         is_disturbed: whether a time was measured beside other work, so that it decides nothing.
     """
@@ -74,13 +78,15 @@ class Wanted:
             ``training``: larger budgets; ``speeds``: those of which budgets were made, measured
             again; ``limits``: higher ones of time or memory; ``rates``: other tuned values;
             ``crashes``: their causes; ``test_lines``: a test set of ``count`` sentences;
+            ``nothing``: no reasonable number of seeds or sentences would do;
             ``costs``: these to be measured, or measured longer.
         criteria: which ones it would decide.
     """
 
     what: Literal[
-        "runs", "seeds", "test_lines", "costs", "training", "speeds", "limits", "rates", "crashes"
-    ]
+        "runs", "seeds", "test_lines", "costs", "training", "speeds", "limits", "rates", "crashes",
+        "nothing",
+    ]  # fmt: skip
     criteria: Tuple[CriterionName, ...]
     arm: str = ""
     seeds: Tuple[int, ...] = ()
@@ -112,15 +118,15 @@ def judge(findings: Findings) -> Verdict:
     criteria = [
         quality(primary, bounds.margin, not missing and is_fair),
         reliability(primary, not missing),
-        *stage(findings, primary),
+        *stage(findings, is_fair),
         *costs(findings, primary),
     ]
     decision = decide(criteria)
-    wanted = list(missing)
+    wanted: List[Wanted] = []
     if decision == "undecided":
-        wanted += [] if missing else further_evidence(findings, primary, criteria)
+        wanted += missing or further_evidence(findings, primary, criteria)
         wanted += open_costs(criteria)
-    elif decision == "do not adopt":
+    elif decision == "do not adopt" and has_too_many_failures(criteria):
         wanted += mends(primary, criteria)
     return Verdict(decision, tuple(criteria), tuple(wanted), primary, bool(missing))
 
@@ -197,13 +203,26 @@ def reliability(primary: Comparison, is_final: bool) -> Criterion:
     return Criterion("reliability", state, Interval(float(more)), 0.0)
 
 
-def stage(findings: Findings, primary: Comparison) -> List[Criterion]:
-    """The criterion of a stage that called off the later ones: the candidate fell short of it."""
+def stage(findings: Findings, is_fair: bool) -> List[Criterion]:
+    """The criterion of a stage that called off the later ones: the candidate fell short of it.
+
+    Open where scores or budgets cannot be compared: then the stage says nothing of the candidate.
+    """
     if not findings.stopped:
         return []
     stages = findings.spec.stages
     bound = (stages.depth if findings.stopped == "depth" else stages.curves).stop_below
-    return [Criterion("stage", False, primary.gain, float(bound or 0.0))]
+    state = False if is_fair else None
+    return [Criterion("stage", state, best_gain(findings), float(bound or 0.0))]
+
+
+def best_gain(findings: Findings) -> Optional[Interval]:
+    """Over all depths, at the largest budget; without bounds, which no best of several has."""
+    spec, place = findings.spec, primary_place(findings)
+    names = [depth_name(depth, spec.task) for depth in spec.depths]
+    gains = [compare(findings, place._replace(depth=name)).gain for name in names]
+    estimates = [gain.estimate for gain in gains if gain is not None]
+    return Interval(max(estimates)) if estimates else None
 
 
 def costs(findings: Findings, primary: Comparison) -> List[Criterion]:
@@ -295,26 +314,37 @@ def evidence_of_quality(findings: Findings, primary: Comparison) -> List[Wanted]
         return [*mends(primary, []), *few]
     if primary.gain is None or primary.seed_sd is None:
         return [Wanted("seeds", ("quality",))]
-    estimate = primary.gain.estimate
-    distance = estimate if estimate >= bounds.margin else bounds.margin - estimate
+    distance = abs(primary.gain.estimate - told_from(primary.gain, bounds.margin))
     wanted = []
     lines = lines_needed(primary, distance, bounds.level)
+    needed = seeds_needed(distance, primary.seed_sd / math.sqrt(2), bounds.level)
+    if (lines or 0) > MOST_LINES or needed > MOST_SEEDS:
+        can_tell = len(primary.pairs) >= PAIRS
+        return [Wanted("nothing" if can_tell else "seeds", ("quality",))]
     if lines is not None:
         wanted.append(Wanted("test_lines", ("quality",), count=lines))
-    needed = seeds_needed(distance, primary.seed_sd / math.sqrt(2), bounds.level)
     if max(PAIRS, needed) > len(primary.pairs) or not wanted:
         further = max(1, max(PAIRS, needed) - len(primary.pairs))
         wanted.append(Wanted("seeds", ("quality",), count=further))
     return wanted
 
 
+def told_from(gain: Interval, margin: float) -> float:
+    """What a gain has yet to be told from: 0 where it is of the margin, else the margin."""
+    return 0.0 if gain.estimate >= margin else margin
+
+
+def has_too_many_failures(criteria: List[Criterion]) -> bool:
+    return any(one.name == "reliability" and one.state is False for one in criteria)
+
+
 def mends(primary: Comparison, criteria: List[Criterion]) -> List[Wanted]:
-    """What would help an arm of which every run failed, or a candidate that fails too often."""
+    """What would help arms whose failures leave too few pairs, or a candidate with too many."""
     arms = (primary.candidate, primary.baseline)
     groups: List[Tuple[CriterionName, Tuple[Run, ...]]] = [
-        ("quality", runs) for runs in arms if runs and all(map(has_failed, runs))
+        ("quality", runs) for runs in arms if completed(runs) < PAIRS and any(map(has_failed, runs))
     ]
-    if any(one.name == "reliability" and one.state is False for one in criteria):
+    if has_too_many_failures(criteria):
         groups.append(("reliability", primary.candidate))
     found = []
     for what, outcomes in MENDS.items():

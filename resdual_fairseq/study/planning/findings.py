@@ -30,7 +30,8 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
     records = records_of(spec, study)
     plan = make_plan(spec, records)
     used = [records[name] for name in plan.tasks if name in records]
-    measured = [one["found"] for one in used if one["task"]["kind"] == "measure" and one["found"]]
+    measures = [one for one in used if one["task"]["kind"] == "measure" and one["found"]]
+    measured = [one["found"] for one in measures]
     return Findings(
         spec=spec,
         runs=list(rows(spec, plan, records, study)),
@@ -44,6 +45,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         references=lines(test_text(spec, study, plan, "target")),
         notes=tuple(notes(spec, plan, records, measured)),
         stopped=plan.stopped,
+        cost_processors=tuple(dict.fromkeys(one["host"]["processor"] for one in measures)),
     )
 
 

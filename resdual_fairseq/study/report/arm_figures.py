@@ -17,7 +17,6 @@ from .texts import Texts
 
 ROW = 0.24
 """Inches that an arm takes."""
-BAR = {"fmt": "none", "capsize": 3, "linewidth": 1.5}
 STRIP = 0.16
 """Share of a panel's width for the failures beside the points."""
 
@@ -86,7 +85,7 @@ def interval(axis: Any, y: float, one: Interval, look: drawing.Look) -> None:
     axis.plot([one.estimate], [y], color=look.color, marker=look.marker, zorder=3)
     if one.low is not None and one.high is not None:
         bounds = [[one.estimate - one.low], [one.high - one.estimate]]
-        axis.errorbar([one.estimate], [y], xerr=bounds, color=look.color, **BAR)
+        axis.errorbar([one.estimate], [y], xerr=bounds, color=look.color, **drawing.BAR)
 
 
 def legend(figure: Figure, signs: List[Line2D]) -> None:

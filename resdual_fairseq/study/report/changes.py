@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List
 
-from ..analysis.verdict import RATIOS, Criterion, Wanted
+from ..analysis.verdict import MOST_LINES, MOST_SEEDS, RATIOS, Criterion, Wanted, told_from
 from .analysis import Analysis
-from .formats import per_cent, quality
+from .formats import DIGITS, downwards, per_cent, quality, upwards
 from .texts import Texts
 
 
@@ -43,6 +43,8 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
     if one.what in ("training", "speeds", "limits", "rates", "crashes"):
         return say("wanted_" + one.what, criteria=names)
+    if one.what == "nothing":
+        return nothing_sentence(analysis, say)
     if one.what == "seeds" and one.count is None:
         has_one = len(analysis.verdict.primary.pairs) == 1 and "quality" in one.criteria
         return say("wanted_seeds_one" if has_one else "wanted_seeds", criteria=names)
@@ -58,26 +60,45 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     return say("wanted_costs" if unmeasured else "wanted_costs_longer", criteria=names)
 
 
+def nothing_sentence(analysis: Analysis, say: Texts) -> str:
+    """That the gain lies where no study tells it from 0 or from the margin."""
+    gain = analysis.verdict.primary.gain
+    assert gain is not None
+    return say(
+        "wanted_nothing",
+        bound=f"{told_from(gain, analysis.spec.criteria.margin):g}",
+        metric=say("metric_" + analysis.metric),
+        seeds=MOST_SEEDS,
+        lines=f"{MOST_LINES:,}",
+    )
+
+
 def tipping_margin(one: Criterion, analysis: Analysis, say: Texts) -> List[str]:
-    """The margin at which a decided quality would come out otherwise."""
+    """The margin at which a decided quality would come out otherwise, rounded to the safe side."""
     measured = one.measured
     if one.state is None or measured is None or measured.low is None or measured.high is None:
         return []
     metric = say("metric_" + analysis.metric)
-    estimate, high = (quality(v, analysis.metric) for v in (measured.estimate, measured.high))
+    digits = DIGITS[analysis.metric]
     if one.state:
+        points = [upwards(value, digits) for value in (measured.estimate, measured.high)]
+        estimate, high = (quality(point, analysis.metric) for point in points)
         return [say("tip_quality_holds", estimate=estimate, high=high, metric=metric)]
     if measured.low > 0:
+        estimate = quality(downwards(measured.estimate, digits), analysis.metric)
         return [say("tip_quality_fails", estimate=estimate, metric=metric)]
     return [say("tip_quality_never", metric=metric)]
 
 
 def tipping_costs(analysis: Analysis, say: Texts) -> List[str]:
-    """The limits at which decided costs would come out otherwise."""
+    """The limits at which decided costs would come out otherwise, rounded to the safe side."""
     found = []
-    for state, key in ((True, "tip_costs_hold"), (False, "tip_costs_fail")):
+    for state, key, rounded in (
+        (True, "tip_costs_hold", downwards),
+        (False, "tip_costs_fail", upwards),
+    ):
         limits = [
-            say("tip_limit", criterion=say("criterion_" + one.name), limit=per_cent(high))
+            f"{say('criterion_' + one.name)} {per_cent(rounded(high, 3))}"
             for one in analysis.verdict.criteria
             if one.name in RATIOS and one.state is state and one.measured is not None
             and (high := one.measured.high) is not None

@@ -9,7 +9,7 @@ from ..measuring import costs
 from .analysis import Analysis
 from .formats import NOTHING, share, with_bounds
 from .page import Block, Paragraph, Table
-from .places import depth_name
+from .places import depth_name, with_width
 from .texts import Texts
 
 UPDATES = 100_000
@@ -25,6 +25,17 @@ def label(name: str, say: Texts) -> str:
     return say.known("cost_" + name, f"{name} ({unit(name)})" if unit(name) else name)
 
 
+def missing(analysis: Analysis, say: Texts) -> str:
+    """That nothing is measured, or nothing of the judged size."""
+    return say("costs_missing_here" if analysis.findings.costs else "costs_missing")
+
+
+def machine(analysis: Analysis, say: Texts) -> str:
+    """What the costs were measured on; empty where that is not known."""
+    processors = analysis.findings.cost_processors
+    return say("costs_machine", processors=say.listed(processors)) if processors else ""
+
+
 def blocks(analysis: Analysis, say: Texts) -> List[Block]:
     """One table a depth with values, and the differences to the baseline."""
     found: List[Block] = []
@@ -34,8 +45,9 @@ def blocks(analysis: Analysis, say: Texts) -> List[Block]:
         if names:
             found.append(table(analysis, say, depth, measured, names))
     if not found:
-        return [Paragraph(say("costs_missing"))]
+        return [Paragraph(missing(analysis, say))]
     notes = [say("costs_means", level=f"{100 * analysis.spec.criteria.level:g} %")]
+    notes.append(machine(analysis, say))
     energy = [cost for cost in analysis.findings.costs if "energy_joules" in cost.values]
     if energy:
         is_measured = all(cost.energy_is_measured for cost in energy)
@@ -55,7 +67,7 @@ def table(
     rows += priced(analysis, say, measured, len(rivals))
     head = [say("head_cost"), *(cost.arm for cost in measured)]
     head += [say("head_difference", arm=cost.arm, baseline=analysis.baseline) for cost in rivals]
-    caption = say("table_costs", depth=depth_name(say, depth))
+    caption = with_width(analysis, say, say("table_costs", depth=depth_name(say, depth)))
     return Table(caption, head, rows, "l" + "r" * (len(head) - 1))
 
 

@@ -65,7 +65,7 @@ def run_row(run: Run, analysis: Analysis) -> Row:
         **{metric: run.scores.get(metric) for metric in scored},
         **{f"signature_{metric}": text for metric, text in run.signatures.items()},
         "seconds": run.seconds,
-        "ended_from_outside": json.dumps(run.failures, sort_keys=True) if run.failures else "",
+        "earlier_attempts": json.dumps(run.failures, sort_keys=True) if run.failures else "",
     }
 
 

@@ -27,6 +27,8 @@ LEGEND_LETTERS = 42
 """That fit into one row of a legend over one panel."""
 LEGEND_ROW = 0.17
 """Inches that a row takes; what goes beyond two is added to the figure."""
+BAR = {"fmt": "none", "capsize": 3, "linewidth": 1.5}
+"""Keywords of an interval."""
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the reader's browser brings the Japanese font
     "text.parse_math": False,

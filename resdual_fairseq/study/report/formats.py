@@ -14,6 +14,8 @@ NOTHING = "\u2013"
 NO_BREAK = "\u00a0"
 DIGITS = {"bleu": 2, "chrf": 2, "ter": 2, "comet": 4, "valid_loss": 3, "perplexity": 2}
 """Decimals of a metric."""
+FULL = 9
+"""Decimals from which on two numbers count as equal."""
 
 
 def plain(value: float) -> str:
@@ -50,31 +52,63 @@ def quality(value: Optional[float], metric: str) -> str:
     return NOTHING if value is None or math.isinf(value) else f"{value:.{DIGITS[metric]}f}"
 
 
-def gain(value: Optional[Interval], metric: str) -> str:
-    """A gain with its sign and its interval."""
+def decimals(values: Sequence[Optional[float]], bounds: Sequence[float], least: int) -> int:
+    """With which each value is printed on that side of each bound on which it is."""
+    pairs = [(value, bound) for value in values if value is not None for bound in bounds]
+    for digits in range(least, FULL):
+        if all(side(round(value, digits), bound) == side(value, bound) for value, bound in pairs):
+            return digits
+    return FULL
+
+
+def side(value: float, bound: float) -> int:
+    """1 above, -1 below."""
+    difference = round(value - bound, FULL)
+    return (difference > 0) - (difference < 0)
+
+
+def upwards(value: float, digits: int) -> float:
+    """Rounded to no less; a last bit too much, as of 1.05 - 1, does not count."""
+    return math.ceil(round(value * 10**digits, 6)) / 10**digits
+
+
+def downwards(value: float, digits: int) -> float:
+    return math.floor(round(value * 10**digits, 6)) / 10**digits
+
+
+def gain(value: Optional[Interval], metric: str, bounds: Sequence[float] = ()) -> str:
+    """A gain with its sign and its interval, told from what it is compared with."""
     if value is None:
         return NOTHING
-    digits = DIGITS[metric]
+    digits = decimals(value, bounds, DIGITS[metric])
     if value.low is None or value.high is None:
         return f"{value.estimate:+.{digits}f}"
-    bounds = bracket(f"{value.low:+.{digits}f}", f"{value.high:+.{digits}f}")
-    return f"{value.estimate:+.{digits}f} {bounds}"
+    interval = bracket(f"{value.low:+.{digits}f}", f"{value.high:+.{digits}f}")
+    return f"{value.estimate:+.{digits}f} {interval}"
 
 
-def share(ratio: Optional[Interval]) -> str:
+def share(ratio: Optional[Interval], bound: Optional[float] = None) -> str:
     """A ratio to the baseline as a difference in per cent, with its interval."""
     if ratio is None:
         return NOTHING
-    shown = per_cent(ratio.estimate)
+    values = [None if one is None else 100 * (one - 1) for one in ratio]
+    digits = decimals(values, [] if bound is None else [100 * (bound - 1)], 1)
+    shown = per_cent(ratio.estimate, digits)
     if ratio.low is None or ratio.high is None or ratio.low == ratio.high:
         return shown
-    low, high = (f"{100 * (bound - 1):+.1f}" for bound in (ratio.low, ratio.high))
+    low, high = (f"{100 * (one - 1):+.{digits}f}" for one in (ratio.low, ratio.high))
     return f"{shown} {bracket(low, high)}"
 
 
-def per_cent(ratio: float) -> str:
+def per_cent(ratio: float, digits: int = 1) -> str:
     """1.052 is +5.2 %."""
-    return f"{100 * (ratio - 1):+.1f}{NO_BREAK}%"
+    return f"{100 * (ratio - 1):+.{digits}f}{NO_BREAK}%"
+
+
+def limit(ratio: float) -> str:
+    """A bound in per cent, with all of its digits."""
+    value = 100 * (ratio - 1)
+    return per_cent(ratio, decimals([value], [value], 1))
 
 
 def level(value: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Dict, List
 
 from ..analysis.comparisons import has_failed, score
-from ..analysis.verdict import FLOOR, PAIRS, Criterion, is_on_floor
+from ..analysis.verdict import FAILURES, FLOOR, PAIRS, Criterion, is_on_floor
 from . import changes, front_costs, risks
 from .analysis import Analysis
-from .formats import gain, level, per_cent, plain, share
+from .formats import gain, level, limit, plain, share
 from .page import CriterionRow, Front, Picture
 from .places import place_name
 from .texts import Texts
@@ -39,10 +39,8 @@ def front(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> Front
 
 def question(analysis: Analysis, say: Texts) -> str:
     """What was asked: arms, primary endpoint and seeds."""
-    sizes = (
-        len(r.sentences) for r in analysis.verdict.primary.candidate if r.sentences is not None
-    )
-    lines = next(sizes, None)
+    runs = () if analysis.metric == "valid_loss" else analysis.verdict.primary.candidate
+    lines = next((len(run.sentences) for run in runs if run.sentences is not None), None)
     return say(
         "question",
         candidate=analysis.candidate,
@@ -90,13 +88,14 @@ def gain_sentence(analysis: Analysis, say: Texts) -> str:
         "gain_sentence_one" if len(primary.pairs) == 1 else "gain_sentence",
         **words,
         n=len(primary.pairs),
-        gain=gain(primary.gain, analysis.metric),
+        gain=gain(primary.gain, analysis.metric, (0.0, analysis.spec.criteria.margin)),
         metric=say("metric_" + analysis.metric),
         level=level(analysis.spec.criteria.level),
         margin=plain(analysis.spec.criteria.margin),
     )
-    few = [say("few_pairs", least=PAIRS)] if len(primary.pairs) < PAIRS else []
-    return say.sentences([told, *few])
+    # What is decided, as by the study's own stage or a cost, is so however few the pairs are.
+    is_open = len(primary.pairs) < PAIRS and analysis.verdict.decision == "undecided"
+    return say.sentences([told, *([say("few_pairs", least=PAIRS)] if is_open else [])])
 
 
 def never_trained(analysis: Analysis) -> List[str]:
@@ -116,18 +115,24 @@ def criterion_row(one: Criterion, analysis: Analysis, say: Texts) -> CriterionRo
     if one.name == "quality":
         failed = never_trained(analysis)
         without = say("failed_short" if failed else "not_measured", arms=say.listed(failed))
-        measured = gain(one.measured, analysis.metric) if one.measured else without
+        bounds = (0.0, one.bound)
+        measured = gain(one.measured, analysis.metric, bounds) if one.measured else without
         asked = say("asked_quality", margin=plain(one.bound), **words)
     elif one.name == "stage":
-        measured = gain(one.measured, analysis.metric) if one.measured else say("not_measured")
+        measured = say("not_measured")
+        if one.measured:
+            measured = gain(one.measured, analysis.metric, (one.bound,))
         asked = say("asked_stage", bound=plain(one.bound), **words)
     elif one.name == "reliability":
         measured = failures_sentence(analysis, say)
+        more = one.measured.estimate if one.measured else 0
+        if 0 < more < FAILURES and not analysis.verdict.is_interim:
+            measured = say("failed_one_more", failed=measured)
         asked = say("asked_reliability", **words)
     else:
-        measured = share(one.measured) if one.measured else say("not_measured")
+        measured = share(one.measured, one.bound) if one.measured else say("not_measured")
         measured = say("measured_busy", measured=measured) if one.is_disturbed else measured
-        asked = say("asked_cost", limit=per_cent(one.bound))
+        asked = say("asked_cost", limit=limit(one.bound))
     name = say("criterion_" + one.name)
     return CriterionRow(state, MARKS[state], say("state_" + state), name, measured, asked)
 

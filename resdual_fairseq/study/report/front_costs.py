@@ -37,10 +37,11 @@ def blocks(analysis: Analysis, say: Texts) -> List[Block]:
             ]
             for name in names
         ]  # fmt: skip
+        notes = [say("costs_paired"), cost_tables.machine(analysis, say)]
         head = [say("head_cost"), analysis.candidate, analysis.baseline, say("head_ratio")]
-        found += [Table("", head, rows, "lrrr"), Paragraph(say("costs_paired"))]
+        found += [Table("", head, rows, "lrrr"), Paragraph(say.sentences(notes))]
     else:
-        found.append(Paragraph(say("costs_missing")))
+        found.append(Paragraph(cost_tables.missing(analysis, say)))
     lines = [target_sentence(analysis, say), spending.spending_sentence(analysis, say)]
     return [*found, Items([line for line in lines if line])]
 

@@ -93,9 +93,10 @@ def decoding(analysis: Analysis, say: Texts) -> List[str]:
 
 def meaning(analysis: Analysis, say: Texts) -> List[str]:
     """What the metric itself leaves open."""
+    found = [say("limit_valid_loss")] if analysis.metric == "valid_loss" else []
     if analysis.spec.task != "translation":
-        return [say("limit_loss")]
-    found = [say("limit_metrics")]
+        return [*found, say("limit_loss")]
+    found.append(say("limit_metrics"))
     return [*found, say("limit_bleu")] if analysis.metric == "bleu" else found
 
 

@@ -11,10 +11,12 @@ from . import arm_figures, drawing, quality_figures, training_figures
 from .analysis import Analysis
 from .formats import level
 from .page import Picture
-from .places import unit_name
+from .places import unit_name, with_width
 from .texts import Texts
 
 Draw = Callable[[], Optional[Figure]]
+CAPTIONS = {"arms": "depth"}
+"""Figures under whose drawings another one's caption stands."""
 
 
 def all_pictures(analysis: Analysis, say: Texts) -> Dict[str, Picture]:
@@ -53,11 +55,13 @@ def picture(name: str, draw: Draw, analysis: Analysis, say: Texts) -> Picture:
         "candidate": analysis.candidate,
         "baseline": analysis.baseline,
         "better": say(analysis.better),
+        "rates": say("rates_searched" if spec.search.method == "tpe" else "rates_alike"),
     }
-    title = say(f"figure_{name}_title", **words)
+    title = with_width(analysis, say, say(f"figure_{name}_title", **words))
     if drawn is None:
         missing = f"figure_{name}_missing"
         return Picture(name, title, say.known(missing, say("figure_missing")), None)
     panels = 1 if drawn.get_figwidth() <= drawing.PANEL[0] else len(drawn.axes)
     svg = drawing.svg_of(drawn, name)
-    return Picture(name, title, say(f"figure_{name}_caption", **words), svg, panels)
+    caption = say(f"figure_{CAPTIONS.get(name, name)}_caption", **words)
+    return Picture(name, title, caption, svg, panels)

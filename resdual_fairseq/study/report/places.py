@@ -40,6 +40,13 @@ def place_name(analysis: Analysis, say: Texts, place: Place) -> str:
     return say.listed(parts)
 
 
+def with_width(analysis: Analysis, say: Texts, caption: str) -> str:
+    """A caption of what is of the judged width alone; names it where there are others."""
+    if len(analysis.widths) == 1:
+        return caption
+    return say.listed([caption, say("at_width", width=analysis.place.width)])
+
+
 def place_columns(analysis: Analysis) -> List[str]:
     """Of a table of several places: names of texts; width and data only where they vary."""
     columns = ["depth"]

@@ -22,7 +22,6 @@ STRIP = 0.18
 """Share of a panel's height for the failures below the points."""
 ENDS = {"bleu": (0, 100), "chrf": (0, 100)}
 """Of the metrics that have a least and a most."""
-BAR = {"fmt": "none", "capsize": 3, "linewidth": 1.5}
 
 
 def over_depth(analysis: Analysis, say: Texts) -> Optional[Figure]:
@@ -126,7 +125,7 @@ def points(axis: Any, x: float, scores: List[float], look: drawing.Look, level: 
     mean = t_interval(scores, level)
     if mean.low is not None and mean.high is not None:
         bounds = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
-        axis.errorbar([x], [mean.estimate], bounds, color=look.color, **BAR)
+        axis.errorbar([x], [mean.estimate], bounds, color=look.color, **drawing.BAR)
 
 
 def strip(axis: Any, failures: Dict[Any, str], style: Dict[str, drawing.Look]) -> None:
@@ -173,7 +172,7 @@ def gain_over_depth(analysis: Analysis, say: Texts) -> Optional[Figure]:
             axis.plot([x + shift], [gain.estimate], color=look.color, marker=look.marker)
             if gain.low is not None and gain.high is not None:
                 bounds = [[gain.estimate - gain.low], [gain.high - gain.estimate]]
-                axis.errorbar([x + shift], [gain.estimate], bounds, color=look.color, **BAR)
+                axis.errorbar([x + shift], [gain.estimate], bounds, color=look.color, **drawing.BAR)
             drawn = True
     if not drawn:
         return None

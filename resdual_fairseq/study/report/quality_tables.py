@@ -11,7 +11,7 @@ from .analysis import Analysis, pair_mean
 from .failures import budget_head, counted, end_of, identity, identity_align, identity_head
 from .formats import NOTHING, deviation, gain, hours, level, mean_and_sd, p_value, quality
 from .page import Block, Paragraph, Table
-from .places import place_cells, place_columns, place_name
+from .places import place_cells, place_columns, place_name, with_width
 from .texts import Texts
 
 
@@ -28,6 +28,7 @@ def depth_table(analysis: Analysis, say: Texts) -> Table:
     head = [say("head_depth"), say("head_arm"), say("metric_" + analysis.metric)]
     head += gain_heads(analysis, say)
     caption = say("table_depth", metric=say("metric_" + analysis.metric))
+    caption = with_width(analysis, say, caption)
     return Table(caption, head, rows, "llrrrr", frozenset(primary))
 
 

@@ -11,7 +11,7 @@ from ..spec.keys import LOWER_IS_BETTER
 from .analysis import Analysis
 from .formats import NOTHING, hours, plain, quality
 from .page import Block, Paragraph, Table
-from .places import budget_name
+from .places import budget_name, with_width
 from .texts import Texts
 
 
@@ -69,6 +69,7 @@ def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     caption = say(
         "table_target", baseline=analysis.baseline, metric=say("metric_" + analysis.metric)
     )
+    caption = with_width(analysis, say, caption)
     means = say.sentences([say("target_means"), hours_sentence(analysis, say)])
     return [Table(caption, head, rows, "lrllrr"), Paragraph(means)]
 

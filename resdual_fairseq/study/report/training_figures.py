@@ -156,9 +156,10 @@ def draw_curve(axis: Any, run: Run, look: drawing.Look) -> None:
     if not run.curve:
         return
     axis.plot(*zip(*run.curve), linewidth=0.9, alpha=0.8, **drawing.line(look))
+    if has_failed(run):
+        axis.plot(*run.curve[-1], **drawing.crosses(look))
     final = score(run, "valid_loss")
     if final is None:
-        axis.plot(*run.curve[-1], **drawing.crosses(look))
         return
     updates, loss = run.curve[-1]
     axis.plot([updates, run.updates], [loss, final], color=look.color, linewidth=0.5, alpha=0.6)

@@ -15,7 +15,7 @@ from ..analysis.table import Cell
 from .analysis import Analysis
 from .formats import NOTHING, quality
 from .page import Block, Paragraph, Picture, Table
-from .places import budget_name, values_name
+from .places import budget_name, values_name, with_width
 from .texts import Texts
 
 LEAST = 2
@@ -134,7 +134,12 @@ def sensitivity(analysis: Analysis, say: Texts) -> List[Block]:
     head = [say("head_depth"), *analysis.arms]
     untrained = quality(analysis.findings.untrained_loss, "valid_loss")
     return [
-        Table(say("table_sensitivity"), head, rows, "l" + "r" * len(analysis.arms)),
+        Table(
+            with_width(analysis, say, say("table_sensitivity")),
+            head,
+            rows,
+            "l" + "r" * len(analysis.arms),
+        ),
         Paragraph(say("sensitivity_means", loss=untrained)),
     ]
 
@@ -157,4 +162,5 @@ def expected(analysis: Analysis, say: Texts) -> List[Block]:
         for (depth, arm), curve in curves.items() if curve
     ]  # fmt: skip
     head = [say("head_depth"), say("head_arm"), *(say("head_n_trials", n=n) for n in columns)]
-    return [Table(say("table_expected"), head, rows, "ll" + "r" * len(columns))]
+    caption = with_width(analysis, say, say("table_expected"))
+    return [Table(caption, head, rows, "ll" + "r" * len(columns))]
