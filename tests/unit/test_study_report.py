@@ -23,7 +23,6 @@ from resdual_fairseq.study.planning.findings import NOT_STARTED
 from resdual_fairseq.study.report import drawing, write_report, write_tables
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.arm_figures import of_arms
-from resdual_fairseq.study.report.commands import own_commands
 from resdual_fairseq.study.report.formats import gain, limit, plain, share
 from resdual_fairseq.study.report.quality_figures import draw
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
@@ -585,14 +584,3 @@ def test_a_single_failure_more_says_why_it_leaves_reliability_open(
     assert {"en": "a single failure more may be chance", "ja": "偶然の可能性があるため"}[
         language
     ] in told
-
-
-def test_a_smaller_budget_repeats_no_training_of_the_largest() -> None:
-    runs = Analysis(made_findings(seeds=(11,), budgets=(10, 20))).judging
-    trunk = ("train --save-dir part1", "mkdir part2 && cp part1/checkpoint_last.pt part2/")
-    small = replace(runs[0], commands=(*trunk, "cool --save-dir part2", "test"))
-    large = replace(runs[1], commands=(*trunk, "train on --save-dir part2", "test"))
-    assert own_commands(large, large) == large.commands
-    assert own_commands(small, large) == ('cp -r "$LARGEST"/part1 .', *small.commands[1:])
-    apart = replace(small, commands=("train otherwise --save-dir part1", "test"))
-    assert own_commands(apart, large) == apart.commands

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from ..analysis.table import Note
-from . import (
-    commands,
-    cost_tables,
-    failures,
-    limits,
-    options,
-    quality_tables,
-    spending,
-    translations,
-    tuned,
-)
+from ..planning.repeating import settings
+from . import cost_tables, failures, limits, options, quality_tables, spending, translations, tuned
 from .analysis import Analysis
-from .formats import gain
-from .page import Block, Items, Paragraph, Picture, Section, Table
-from .places import budget_name
+from .formats import gain, level
+from .page import Block, Commands, Items, Paragraph, Picture, Section, Table
+from .places import budget_name, values_name
 from .texts import Texts
 
 
@@ -60,7 +51,7 @@ def sections(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> Li
             quality_tables.tuning_table(analysis, say),
         ],
         "environment": environment(analysis, say),
-        "commands": commands.blocks(analysis, say),
+        "commands": commands(analysis, say),
     }
     return [Section(name, say("section_" + name), found) for name, found in parts.items() if found]
 
@@ -110,3 +101,30 @@ def note_sentence(note: Note, say: Texts) -> str:
         for key, value in note.values.items()
     }
     return say("note_" + note.key, **named)
+
+
+def commands(analysis: Analysis, say: Texts) -> List[Block]:
+    """What repeats each run, folded by arm and depth."""
+    groups: Dict[Tuple[str, ...], List[Tuple[str, Tuple[str, ...]]]] = {}
+    for run in analysis.findings.runs:
+        if run.commands:
+            key = (run.cell.arm, run.cell.depth, say("role_" + run.role))
+            cell = run.cell
+            size = [f"{say('head_width')} {cell.width}"] if len(analysis.widths) > 1 else []
+            size += [level(cell.fraction)] if len(analysis.fractions) > 1 else []
+            title = say(
+                "run_title",
+                values=say.listed([*size, values_name(run.values)]),
+                seed=run.seed,
+                budget=budget_name(analysis, say, run.budget),
+                task=run.task,
+            )
+            groups.setdefault(key, []).append((title, run.commands))
+    if not groups:
+        return [Paragraph(say("no_commands"))]
+    first = Commands(say("commands_first"), [("", settings(analysis.spec))])
+    found: List[Block] = [Paragraph(say("commands_how")), first]
+    for (arm, depth, role), parts in groups.items():
+        title = say("commands_title", arm=arm, depth=depth, role=role, n=len(parts))
+        found.append(Commands(title, parts))
+    return found
