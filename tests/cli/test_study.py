@@ -320,8 +320,10 @@ def test_a_training_whose_worker_is_killed_goes_on_to_the_same_weights(
         done, broken, f"{judged}, cool-down to update 60", f"{judged}, test at update 60"
     )
     process = start("run", done.spec, "--folder", broken)
-    wait_for(lambda: list(broken.glob(f"tasks/{name}/run/checkpoint_last.pt")), process)
-    children = psutil.Process(process.pid).children(recursive=True)
+    worker = psutil.Process(process.pid)
+    last = broken / "tasks" / name / "run" / "checkpoint_last.pt"
+    wait_for(lambda: last.exists() and worker.children(), process)
+    children = worker.children(recursive=True)
     process.kill()
     process.join()
     _, alive = psutil.wait_procs(children, timeout=300)

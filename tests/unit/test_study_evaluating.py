@@ -156,3 +156,5 @@ def test_a_language_models_test_is_cut_as_its_training() -> None:
     ]
     assert cut_options(words) == ["--tokens-per-sample", "32", "--sample-break-mode=eos"]
     assert cut_options(["--dropout", "0"]) == []
+    for words in (["--add-bos-token", "--dropout", "0"], ["--dropout", "0", "--add-bos-token"]):
+        assert cut_options(words) == ["--add-bos-token"]

@@ -10,12 +10,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, List
 
 import psutil
 import pytest
+from fairseq.trainer import Trainer
 
-from resdual_fairseq.study.engine import outcomes, processes
+from resdual_fairseq.study.engine import commands, outcomes, processes
 from resdual_fairseq.study.engine.processes import Exit, run_child
 
 TRAIN = '2026-01-01 00:00:00 | INFO | train_inner | {{"nll_loss": "{}", "num_updates": "{}"}}\n'
@@ -70,6 +71,21 @@ def test_killed_from_outside(tmp_path: Path) -> None:
     thread.join()
     told = outcomes.ending(end, tmp_path / "log")
     assert told == ("killed", "ended by signal 9 from outside")
+
+
+def test_fairseqs_trainer_raises_what_it_would_leave_out_however_it_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With --amp it calls itself, with a second word in its place."""
+    seen: List[bool] = []
+    monkeypatch.setattr(
+        Trainer, "train_step", lambda self, samples, raise_oom=False: seen.append(raise_oom)
+    )
+    exec(commands.NO_BATCH_LEFT_OUT, {})
+    step: Any = Trainer.train_step
+    step(None, [])
+    step(None, [], False)
+    assert seen == [True, True]
 
 
 def test_a_program_that_fails_by_a_signal_of_its_own_has_crashed(tmp_path: Path) -> None:

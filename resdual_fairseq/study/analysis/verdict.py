@@ -13,7 +13,7 @@ from scipy import stats
 
 from ..spec.keys import Criteria
 from ..spec.parts import depth_name
-from .comparisons import Comparison, compare, has_failed, primary_place, score
+from .comparisons import Comparison, compare, has_failed, places, primary_place, score
 from .statistics import POWER, seeds_needed
 from .table import Findings, Interval, Outcome, Run
 
@@ -54,7 +54,7 @@ class Criterion:
     Attributes:
         name: which one.
         state: True where it holds, False where it does not, None where that is open.
-        measured: quality: the gain in the metric; stage: the best gain of all depths; costs: the
+        measured: quality: the gain in the metric; stage: the best gain seen; costs: the
             ratio to the baseline; reliability: how many more judging runs of the candidate failed.
             None where nothing is measured.
         bound: quality: the margin, from below; stage: the spec's own bound; the others: from above.
@@ -217,10 +217,10 @@ def stage(findings: Findings, is_fair: bool) -> List[Criterion]:
 
 
 def best_gain(findings: Findings) -> Optional[Interval]:
-    """Over all depths, at the largest budget; without bounds, which no best of several has."""
-    spec, place = findings.spec, primary_place(findings)
-    names = [depth_name(depth, spec.task) for depth in spec.depths]
-    gains = [compare(findings, place._replace(depth=name)).gain for name in names]
+    """Of all that is judged at the first width; no best of several has bounds."""
+    bounds, width = findings.spec.criteria, primary_place(findings).width
+    seen = places(findings, bounds.candidate, bounds.baseline)
+    gains = [compare(findings, place).gain for place in seen if place.width == width]
     estimates = [gain.estimate for gain in gains if gain is not None]
     return Interval(max(estimates)) if estimates else None
 

@@ -20,15 +20,15 @@ MODULES = {
     "fairseq-eval-lm": "fairseq_cli.eval_lm",
 }
 NO_BATCH_LEFT_OUT = (
-    "import functools; from fairseq.trainer import Trainer; "
-    "Trainer.train_step = functools.partialmethod(Trainer.train_step, raise_oom=True); "
+    "from fairseq.trainer import Trainer; step = Trainer.train_step; "
+    "Trainer.train_step = lambda self, samples, raise_oom=True: step(self, samples, True); "
 )
 """Where a GPU's memory is too small, fairseq's trainer would leave out a batch and go on: an arm
 would have trained on less than the others."""
 EXACT = ("--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True")
 """No sentence is left out, and a run that was killed goes on as if it had not been."""
 ONE_DEVICE = ("--distributed-world-size", "1")
-"""One GPU a worker: updates must not grow with the machine. A spec may say otherwise."""
+"""One GPU a worker: updates must not grow with the machine."""
 QUIET = ("--num-workers", "0", "--data-buffer-size", "0", "--log-format", "json")
 """Decides no result."""
 
@@ -119,11 +119,11 @@ def decoding_options(spec: Spec) -> List[str]:
 
 def cut_options(words: Sequence[str]) -> List[str]:
     """How a text is cut into samples: those of the options that say so."""
-    names = ("--tokens-per-sample", "--sample-break-mode", "--add-bos-token")
+    names = ("--tokens-per-sample", "--sample-break-mode")
     return [
         word
-        for place, word in enumerate(words)
-        if word.split("=")[0] in names or words[place - 1] in names
+        for before, word in zip(["", *words], words)
+        if word == "--add-bos-token" or word.split("=")[0] in names or before in names
     ]
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
+import torch
+
 from .outcomes import Ending
 from .tasks import FORMAT, Record, Task
 
@@ -51,7 +53,8 @@ def host() -> Dict[str, Any]:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    return {"processor": processor, "cores": os.cpu_count(), "system": platform.system()}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"processor": processor, "cores": os.cpu_count(), "system": platform.system(), **gpu}
 
 
 @functools.cache

@@ -45,7 +45,14 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         references=lines(test_text(spec, study, plan, "target")),
         notes=tuple(notes(spec, plan, records, measured)),
         stopped=plan.stopped,
-        cost_processors=tuple(dict.fromkeys(one["host"]["processor"] for one in measures)),
+        cost_processors=tuple(
+            dict.fromkeys(
+                one["host"][part]
+                for one in measures
+                for part in ("processor", "gpu")
+                if part in one["host"]
+            )
+        ),
     )
 
 

@@ -350,7 +350,10 @@ class Planner:
             self.plan.waits_for_stage = True
             return True
         judged = [run for run in self.plan.runs if run.role == "judging"]
-        points = {(run.cell._replace(arm=""), run.budget) for run in judged}
+        width = self.spec.widths[0].width
+        points = {
+            (run.cell._replace(arm=""), run.budget) for run in judged if run.cell.width == width
+        }
         gains = [self.gain(cell, budget) for cell, budget in points]
         if all(gain is not None and gain < bound for gain in gains):
             self.plan.stopped = stage

@@ -49,10 +49,9 @@ def show_plan(spec: Spec, study: StudyFolder) -> None:
             console.print(f"{one.arm} {one.depth} cannot run: {one.failure}", style="red")
     console.print(seeds_table(spec, study))
     console.print(
-        "Power 0.8 is that of detecting a true gain of the margin, arms being independent samples; "
-        "the verdict's test of pairs needs about one seed more. The verdict also asks for an "
-        "estimate of at least the margin, so it adopts an arm whose true gain is just the margin "
-        "in about half of all studies.",
+        "Power 0.8 is that of detecting a true gain of the margin by the verdict's test of pairs. "
+        "The verdict also asks for an estimate of at least the margin, so it adopts an arm whose "
+        "true gain is just the margin in about half of all studies.",
         highlight=False,
     )
 

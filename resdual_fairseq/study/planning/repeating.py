@@ -52,7 +52,7 @@ def shell_commands(spec: Spec, names: Sequence[str], plan: Plan, study: StudyFol
         if task.kind == "train":
             if before:
                 found.append(f"mkdir {folder} && cp {before}/checkpoint_last.pt {folder}/")
-            words = shlex.join([*task.arguments, "--save-dir", folder])
+            words = shlex.join([*commands.ONE_DEVICE, *task.arguments, "--save-dir", folder])
             found.append(f"{program('fairseq-train', own)} {data} {words} --user-dir {plugin}")
             before = folder
         else:

@@ -24,6 +24,7 @@ SET_BY_THE_STUDY = {
     **dict.fromkeys(("--train-subset", "--valid-subset"), "data"),
     **dict.fromkeys(("--disable-validation", "--no-save", "--no-last-checkpoints"), "folder"),
     "--no-save-optimizer-state": "budgets",
+    "--distributed-world-size": "docs/study.md: a worker trains on one GPU",
     **dict.fromkeys(("--reset-optimizer", "--reset-dataloader", "--reset-meters"), "budgets"),
 }
 """Options of fairseq's that the study gives itself, and the keys of the file they come from."""

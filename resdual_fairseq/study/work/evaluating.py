@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from ...preparation.hypotheses import detokenized
 from ..engine import commands, outcomes
 from ..engine.attempt import Attempt, LostLease
 from ..engine.outcomes import Ending
+from ..engine.processes import run_child
 from ..engine.tasks import digest
 from .data import lines_of_text, pairs_of
 
@@ -28,8 +30,7 @@ LEFT_OUT = ("Evaluated 0 tokens", "invalid sizes and will be skipped")
 def evaluate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     """The scores of the parent's model on the test set."""
     translates = attempt.spec.task == "translation"
-    words = [str(attempt.data()), "--path", str(attempt.weights())]
-    words += [*commands.ONE_DEVICE, *attempt.task.arguments]
+    words = [str(attempt.data()), "--path", str(attempt.weights()), *attempt.task.arguments]
     words += ["--user-dir", str(attempt.user_dir()), "--log-format", "none"]
     if translates:
         words += ["--results-path", str(attempt.run)]
@@ -169,8 +170,9 @@ def comet(attempt: Attempt, references: List[str]) -> float:
     reference.write_text("".join(line + "\n" for line in references), encoding="utf-8")
     words = [str(settings.command), "-s", str(source), "-t", str(attempt.run / HYPOTHESES)]
     words += ["-r", str(reference), "--model", settings.model, "--only_system"]
-    end = attempt.child(words)
-    told = outcomes.ending(end, attempt.log, attempt.limits())
+    # Outside of the limits, which are of an arm's own model.
+    end = run_child(words, attempt.log, dict(os.environ), is_lost=attempt.is_lost, cwd=attempt.run)
+    told = outcomes.ending(end, attempt.log)
     if told.outcome == "killed":
         raise LostLease(told.detail)
     printed = outcomes.tail(attempt.log, end.log_start)
