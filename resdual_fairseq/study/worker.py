@@ -127,10 +127,8 @@ class Worker:
         started = {"host": socket.gethostname(), "pid": os.getpid(), "began": now()}
         note_attempt(folder, {**own, **started, "folder": run.name})
         attempt = Attempt(task, self.spec, self.study, run, is_lost)
-        self.say(
-            f"{task.name} {task.label}"
-            + (f" (attempt {attempt.number})" if attempt.number > 1 else "")
-        )
+        again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
+        self.say(f"{task.name} {task.label}{again}")
         seconds = time.monotonic()
         ending, found = Ending("stopped"), {}
         try:
@@ -158,8 +156,7 @@ class Worker:
         if ending.outcome == "completed":
             (folder / FINISHED).write_text(attempt.run.name, encoding="utf-8")
         else:
-            to_mend = remedy(task, ending, self.study.records().get(task.name), attempt.log)
-            if to_mend:
+            if to_mend := remedy(task, ending, self.study.records().get(task.name), attempt.log):
                 raise ResDualError(to_mend)
         record = record_of(task, ending, found, tried, self.spec.limits.model_dump())
         self.study.write(record, tried[-1].get("seconds", 0.0))
