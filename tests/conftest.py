@@ -29,7 +29,7 @@ settings.load_profile("tests")
 collect_ignore_glob = [] if sys.version_info >= (3, 11) else ["**/test_study*.py"]
 
 LONGEST_FIRST = (
-    *("test_pages", "test_study", "test_study_costs", "test_study_workers", "test_study_plan"),
+    *("test_pages", "test_study", "test_study_costs", "test_study_failures", "test_study_workers"),
     *("test_diagnose", "test_language_modeling", "test_recipes", "test_checkpoints"),
     *("test_scripts", "test_gradient_log_commands", "test_options", "test_export"),
 )

@@ -4,47 +4,29 @@ import csv
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 import optuna
 import psutil
 import pytest
 import torch
-import yaml
 from helpers.commands import run
-from helpers.studies import SPEC, record, study_of
+from helpers.studies import study_of
+from helpers.study_commands import refused, study, write_spec
 
-from resdual_fairseq.study import cli, starting
-from resdual_fairseq.study.engine import commands, outcomes
-from resdual_fairseq.study.engine.processes import run_child
+from resdual_fairseq.study import cli
 from resdual_fairseq.study.engine.tasks import StudyFolder
-from resdual_fairseq.study.planning import repeating, todo
+from resdual_fairseq.study.planning import repeating
 from resdual_fairseq.study.planning.findings import collect
-from resdual_fairseq.study.spec.keys import Spec
-from resdual_fairseq.study.worker import Worker
 
 pytestmark = pytest.mark.slow
-PROGRAM = "resdual-study"
-SMALL: Dict[str, Any] = {
-    **SPEC,
-    "depths": [1],
-    "training": "--share-all-embeddings --dropout 0 --optimizer adam --max-tokens 1000",
-    # Without a trunk: each run is one command.
-    "budgets": {"unit": "updates", "values": [60], "cooldown": 0.999},
-    "search": {"values": {"lr": [0.002]}},
-    "seeds": [101],
-    "decoding": {"options": "--beam 1"},
-    "criteria": {"candidate": "resdual", "baseline": "pre", "depth": 1},
-    "save_interval": 15,
-    "keep_checkpoints": True,
-}
+
 TASKS = 8
-"""Of that study: of two arms each a calibration, a tuning run, a judging run and its test."""
+"""Of a small study: of two arms each a calibration, a tuning run, a judging run and its test."""
 
 
 class Done(NamedTuple):
@@ -55,40 +37,6 @@ class Done(NamedTuple):
     planned: str  # what `plan` printed
     done: str  # what `run --workers 2` printed
     records: Path  # what `export --records` wrote
-
-
-def study(*words: object) -> str:
-    output = run(PROGRAM, *words)
-    assert "Traceback" not in output
-    return output
-
-
-def refused(*words: object) -> str:
-    """The sentence that the command ends with, which is the last and only one of its kind."""
-    output = run(PROGRAM, *words, fails=True)
-    assert not any(line.startswith("Traceback") for line in output.splitlines())
-    last = output.strip().splitlines()[-1]
-    assert last.startswith("resdual-study: error: ") and output.count(": error: ") == 1
-    return last
-
-
-OWN_ARCHITECTURE = """\
-from fairseq.models import register_model_architecture
-from fairseq.models.transformer import base_architecture
-
-register_model_architecture("transformer", "own_architecture")(base_architecture)
-"""
-
-
-def write_spec(path: Path, data_bin: Path, **changes: Any) -> Path:
-    """A spec, of which one arm has a --user-dir that knows nothing of this package."""
-    own = path.parent / "own folder"
-    own.mkdir(exist_ok=True)
-    (own / "__init__.py").write_text(OWN_ARCHITECTURE)
-    arms = {**SPEC["arms"], "resdual": {"options": "--arch own_architecture", "user_dir": str(own)}}
-    data = {"data_bin": str(data_bin), "source_lang": "src", "target_lang": "tgt"}
-    path.write_text(yaml.safe_dump({**SMALL, "arms": arms, "data": data, **changes}))
-    return path
 
 
 def found(folder: Path) -> Dict[str, Any]:
@@ -116,14 +64,6 @@ def done(reversal: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     planned, told = study("plan", spec), study("run", spec, "--workers", 2)
     study("export", spec, "--records", place / "records")
     return Done(spec, place / "tiny", planned, told, place / "records")
-
-
-def calibrated(path: Path) -> Tuple[Spec, StudyFolder]:
-    """The study of a spec, with calibrations that are made up."""
-    spec, folder = study_of(path)
-    for task in todo.make_plan(spec, {}).tasks.values():
-        folder.write(record(task, {"updates_per_epoch": 28, "symbols": 16}))
-    return spec, folder
 
 
 def test_a_plan_lists_models_runs_and_seeds(done: Done) -> None:
@@ -242,52 +182,6 @@ def test_an_edited_spec_says_so_and_what_is_done_stays(
     assert study("status", spec).count("1 out of time") == 2
 
 
-def test_runs_out_of_memory_are_results(reversal: Path, tmp_path: Path) -> None:
-    spec = write_spec(tmp_path / "tiny.yaml", reversal, limits={"memory_gib": 0.05})
-    output = study("run", spec)
-    assert output.count("  out of memory: stopped at the limit of 0.05 GiB") == 2
-    assert study("status", spec).count("out of memory") == 2
-    study("report", spec)
-    assert "out of memory" in (tmp_path / "tiny" / "report" / "report.md").read_text()
-
-
-SCANT = """
-from fairseq.criterions import register_criterion
-from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
-
-
-@register_criterion("scant", dataclass=CrossEntropyCriterionConfig)
-class Scant(CrossEntropyCriterion):
-    def forward(self, *arguments, **keywords):
-        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-"""
-
-
-def test_no_batch_is_left_out_for_want_of_a_gpus_memory(reversal: Path, tmp_path: Path) -> None:
-    """fairseq's trainer would go on without it; the words are those that torch raises."""
-    (tmp_path / "scant").mkdir()
-    (tmp_path / "scant" / "__init__.py").write_text(SCANT)
-    words = [reversal, "--user-dir", tmp_path / "scant", "--criterion", "scant", "--cpu"]
-    words += ["--arch", "transformer_tiny", "--optimizer", "adam", "--lr", 0.1, "--max-tokens", 300]
-    words += ["--max-update", 2, "--no-save", "--source-lang", "src", "--target-lang", "tgt"]
-    command = commands.child("fairseq-train", [str(word) for word in words])
-    end = run_child(command, tmp_path / "log", commands.environment(1))
-    told = outcomes.ending(end, tmp_path / "log")
-    assert told.outcome == "out of memory" and "Tried to allocate" in told.detail
-
-
-def test_a_huge_learning_rate_diverges(reversal: Path, tmp_path: Path) -> None:
-    search = {"values": {"lr": [5.0]}}
-    spec, folder = calibrated(write_spec(tmp_path / "tiny.yaml", reversal, search=search))
-    plan = todo.make_plan(spec, folder.records())
-    task = next(task for task in plan.tasks.values() if task.kind == "train")
-    assert Worker(spec, folder).try_to_do(task, plan)
-    ended = folder.records()[task.name]
-    assert ended["outcome"] == "diverged"
-    words = r"validation loss \d+\.\d\d bits at update 60, above the 4\.00 of equal chances"
-    assert re.fullmatch(words, ended["detail"])
-
-
 context = multiprocessing.get_context("fork")
 
 
@@ -372,51 +266,3 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(done: Done, disk: Path
     assert "all runs are done" in study("run", done.spec, "--folder", disk)
     assert found(disk) == found(done.folder)
     assert StudyFolder(disk).records()[name]["attempts"] == ["disk full", "completed"]
-
-
-def test_bad_data_and_bad_options_are_named(
-    reversal: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    spec = write_spec(tmp_path / "tiny.yaml", tmp_path / "none")
-    for mode in ("plan", "run", "status"):
-        assert f"there is no folder {tmp_path / 'none'}" in refused(mode, spec)
-    sentence = starting.work_on(study_of(spec)[0])  # as a job of Slurm's, which only its log tells
-    assert "there is no folder" in sentence and f"error: {sentence}" in capsys.readouterr().out
-    shutil.copytree(reversal, tmp_path / "part")
-    for path in (tmp_path / "part").glob("test.*"):
-        path.unlink()
-    sentence = refused("plan", write_spec(spec, tmp_path / "part"))
-    assert "has no test.src-tgt.src.idx" in sentence
-    arms = {"pre": "--arch no_such_arch", "resdual": "--arch resdual_transformer"}
-    for mode in ("plan", "run"):
-        assert "arms.pre: --arch" in refused(mode, write_spec(spec, reversal, arms=arms))
-        sentence = refused(mode, write_spec(spec, reversal, decoding={"options": "--beem 1"}))
-        assert "decoding.options: fairseq has no option --beem here" in sentence
-    training = SMALL["training"].replace("--max-tokens 1000", "")
-    sentence = refused("plan", write_spec(spec, reversal, training=training))
-    assert "calibrate pre 1+1 failed" in sentence
-    assert ": AssertionError: Must specify batch size" in sentence and "^" not in sentence
-
-
-def test_a_cut_checkpoint_of_a_trunk_is_no_failure_of_its_branch(
-    reversal: Path, tmp_path: Path
-) -> None:
-    """The trunk is trained again."""
-    budgets = {"unit": "updates", "values": [20], "cooldown": 0.5}
-    spec, folder = calibrated(write_spec(tmp_path / "tiny.yaml", reversal, budgets=budgets))
-    plan = todo.make_plan(spec, folder.records())
-    branch = next(task for task in plan.tasks.values() if "parent" in task.needs)
-    trunk = plan.tasks[branch.needs["parent"]]
-    folder.write(record(trunk, {"valid_loss": 3.0, "seconds_in_all": 1.0, "valid": []}))
-    cut = folder.folder(trunk.name) / "run" / "checkpoint_last.pt"
-    cut.parent.mkdir()
-    torch.save({"model": {"weight": torch.ones(1000)}}, cut)
-    cut.write_bytes(cut.read_bytes()[:2000])
-    (folder.folder(trunk.name) / "finished").write_text("run")
-    assert trunk not in todo.wanted(plan, folder, folder.records())
-    said: List[str] = []
-    assert Worker(spec, folder, said.append).try_to_do(branch, plan)
-    records = folder.records()
-    assert branch.name not in records, said
-    left = todo.wanted(todo.make_plan(spec, records), folder, records)
-    assert trunk in left and branch in left

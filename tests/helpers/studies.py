@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 from unittest import mock
 
 import torch
@@ -16,6 +16,8 @@ from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.engine.outcomes import Ending
 from resdual_fairseq.study.engine.provenance import record_of
 from resdual_fairseq.study.engine.tasks import StudyFolder, Task
+from resdual_fairseq.study.planning.planned import Plan
+from resdual_fairseq.study.planning.todo import make_plan
 from resdual_fairseq.study.spec.keys import Spec
 from resdual_fairseq.study.spec.reading import read_spec
 from resdual_fairseq.study.worker import Worker
@@ -36,6 +38,7 @@ SPEC: Dict[str, Any] = {
     "criteria": {"candidate": "resdual", "baseline": "pre", "depth": 2},
     "measure": False,
 }
+ONE_DEPTH: Dict[str, Any] = {"depths": [2], "search": {"values": {"lr": [0.001]}}}
 
 
 def write_spec(place: Path, **changes: Any) -> Path:
@@ -140,3 +143,33 @@ def named(tasks: Iterable[Task], kind: str) -> Dict[str, Task]:
 def record(task: Task, found: Dict[str, Any], outcome: str = "completed") -> Dict[str, Any]:
     """A made-up result."""
     return record_of(task, Ending(outcome), found, [{"outcome": outcome}], {})
+
+
+def planned(path: Path, found: Optional[Dict[str, Any]] = None) -> Tuple[Spec, StudyFolder, Plan]:
+    """The plan of a study whose calibrations are done."""
+    spec, study = study_of(path)
+    for task in make_plan(spec, {}).tasks.values():
+        if task.kind == "calibrate":
+            values = {**calibrate(None)[1], **(found or {})}  # type: ignore[arg-type]
+            study.write(record(task, values))
+    return spec, study, make_plan(spec, study.records())
+
+
+def done(path: Path) -> Tuple[Spec, StudyFolder, Plan]:
+    """The plan of a study after all of its work."""
+    work(path)
+    spec, study = study_of(path)
+    return spec, study, make_plan(spec, study.records())
+
+
+def with_records(path: Path) -> Tuple[Spec, Dict[str, Any]]:
+    spec, study = study_of(path)
+    return spec, study.records()
+
+
+def finished(path: Path, processes: List[Any]) -> Dict[str, Tuple[str, Any]]:
+    """What was found once all of these workers have ended well."""
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
+    return results(path)
