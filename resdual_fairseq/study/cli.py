@@ -14,6 +14,7 @@ from typing import Any, Optional, Sequence, Tuple
 
 from ..errors import ResDualError, trace_is_wanted
 from . import lock, records
+from .engine.remedies import sentence
 from .engine.tasks import StudyFolder
 from .new import write_spec
 from .planning.todo import make_plan, records_of, wanted
@@ -51,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
     how = run.add_mutually_exclusive_group()
     how.add_argument("--workers", type=positive, metavar="N", help="start N workers here")
     how.add_argument(
-        "--costs", action="store_true", help="measure costs now (again, if beside other work)"
+        "--costs",
+        action="store_true",
+        help="measure costs now; again where other "
+        "work disturbed them, a model failed or a criterion is open",
     )
     how.add_argument("--slurm", type=positive, metavar="N", help="submit N workers to Slurm")
     status = add_mode(modes, "status", "show what is done, at work and left")
@@ -113,17 +117,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         sys.exit(f"{PROGRAM}: error: {sentence(error)}")
 
 
-def sentence(error: Exception) -> str:
-    """What to tell of an error; a system's is no fault of the study's."""
-    if not isinstance(error, OSError):
-        return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    return (
-        f"{where}{error.strerror or error}; mend that and give the same command again, nothing "
-        "that was done is lost"
-    )
-
-
 def run(options: argparse.Namespace) -> None:
     if options.mode == "new":
         write_spec(options.spec, options.data_bin, options.text, options.languages)
@@ -145,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
         changes = lock.remember(spec, study)
         for line in changes:
             say(line)
-        if changes:
+        if changes and options.mode != "import":
             known, used = results_in_use(spec, study)
             say(f"of {known} results here, {used} belong to what this spec asks for so far")
     {
@@ -172,7 +165,7 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .measuring.costs import forget_disturbed
+    from .measuring.again import forget_inconclusive
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:
@@ -180,7 +173,11 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         say("submitted: " + " ".join(job.job_id for job in jobs) + "; squeue shows them")
         return
     if options.costs:
-        forget_disturbed(study)
+        if again := forget_inconclusive(spec, study):
+            say(
+                f"measured again: {again} sizes, at which it was done beside other work, a model "
+                "failed or a criterion is open"
+            )
         Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
         return
     if options.workers:
@@ -254,10 +251,15 @@ def export(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
     new = records.import_records(study, options.records, options.costs)
-    known, used = results_in_use(spec, study)
+    say(f"took up {new} new results from {options.records}")
+    try:
+        known, used = results_in_use(spec, study)
+    except ResDualError as error:
+        say(f"how many of them belong to what this spec asks for is not known yet: {error}")
+        return
     say(
-        f"took up {new} new results from {options.records}; of {known} in all, {used} belong to "
-        "what this spec asks for so far, others may once tuning has chosen their values"
+        f"of {known} in all, {used} belong to what this spec asks for so far, others may once "
+        "tuning has chosen their values"
     )
 
 

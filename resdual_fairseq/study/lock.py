@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 import yaml
 
 from ..errors import ResDualError
-from ..files import replacing
+from ..files import write_whole
 from .analysis.table import Change
 from .engine.provenance import now
 from .engine.tasks import StudyFolder
@@ -45,15 +45,19 @@ def remember(spec: Spec, study: StudyFolder) -> List[str]:
             return []
         else:
             told = told_of(changes[-1])
-    elif study.path.exists() and {one.name for one in study.path.iterdir()} - OWN:
+    elif study.path.exists() and any(is_foreign(one.name) for one in study.path.iterdir()):
         raise ResDualError(f"{study.path} holds other things than a study; name another folder")
     study.path.mkdir(parents=True, exist_ok=True)
     values = values_of(spec, study)
     if changes:
         values[CHANGES] = [{**one._asdict(), "keys": list(one.keys)} for one in changes]
-    with replacing(path) as unfinished:
-        unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
+    write_whole(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return told
+
+
+def is_foreign(name: str) -> bool:
+    """Whether it is none of a study's; a worker may have been killed while it kept the spec."""
+    return name not in OWN and not name.startswith(NAME)
 
 
 def history(spec: Spec, study: StudyFolder) -> Tuple[Change, ...]:

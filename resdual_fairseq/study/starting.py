@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import submitit
 
 from ..errors import ResDualError
+from .engine.remedies import sentence
 from .engine.tasks import StudyFolder
 from .spec.keys import Spec
 from .worker import Worker
@@ -19,6 +20,7 @@ from .worker import Worker
 FOREVER = 60 * 24 * 365
 """Minutes; submitit's own limit is five."""
 POLL = 2.0
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def work_on(spec: Spec, gpu: Optional[str] = None) -> str:
@@ -29,9 +31,10 @@ def work_on(spec: Spec, gpu: Optional[str] = None) -> str:
         Worker(
             spec, StudyFolder(Path(str(spec.folder))), lambda text: print(text, flush=True)
         ).work()
-    except ResDualError as error:
-        print(f"error: {error}", flush=True)  # nobody reads the result of a job of Slurm's
-        return str(error)
+    except (ResDualError, OSError) as error:
+        told = sentence(error)
+        print(f"error: {told}", flush=True)  # nobody reads the result of a job of Slurm's
+        return told
     return ""
 
 
@@ -104,7 +107,7 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
         ResDualError: a worker met something that a user has to mend.
     """
     known = set(study.records())
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, signal.default_int_handler)
     ended = False
@@ -118,6 +121,8 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
             if not ended:
                 time.sleep(POLL)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, *ENDING):  # a second one would meet submitit's destructors
+            signal.signal(number, signal.SIG_IGN)
         for job in jobs:
             job.cancel()
         raise

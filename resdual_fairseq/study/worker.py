@@ -25,7 +25,7 @@ from .engine.remedies import full_disk, remedy
 from .engine.tasks import FINISHED, StudyFolder, Task
 from .measuring import costs
 from .planning.planned import Plan
-from .planning.todo import is_ready, make_plan, records_of, wanted
+from .planning.todo import is_ready, make_plan, needed, records_of, wanted
 from .spec.keys import Spec
 from .work import data, evaluating, training
 
@@ -85,9 +85,16 @@ class Worker:
                     self.say(
                         f"waiting for other workers, who hold {len(todo)} tasks or what they need"
                     )
-                # A plan may take a while (tpe), and waiting must not disturb what is timed.
-                time.sleep(max(poll, min(20 * (time.process_time() - began), LEASE)))
+                self.wait(todo[0], poll, 20 * (time.process_time() - began))
             waiting = taken is None
+
+    def wait(self, task: Task, poll: float, seconds: float) -> None:
+        """Wait, since a plan may take a while (tpe), and must not disturb what is timed."""
+        result, measures = self.study.folder(task.name) / "result.json", task.kind == "measure"
+        until = time.monotonic() + (LEASE if measures else min(seconds, LEASE))
+        time.sleep(poll)
+        while time.monotonic() < until and not (measures and result.exists()):
+            time.sleep(poll)
 
     def chosen(self, left: List[Task], plan: Plan) -> List[Task]:
         """The tasks to take; costs come last, size by size, when all else is done."""
@@ -170,12 +177,7 @@ class Worker:
         """Remove weights that no task will read, of tasks that are done: others are at work."""
         records = records_of(self.spec, self.study)
         plan = make_plan(self.spec, records)
-        needed = {
-            need for task in wanted(plan, self.study, records) for need in task.needs.values()
-        }
-        for run in plan.runs if plan.waits_for_stage or self.spec.keep_checkpoints else []:
-            if run.role == "judging":
-                needed |= set(run.train)
+        keep = needed(plan, self.spec, self.study, records)
         for task in plan.tasks.values():
-            if task.kind == "train" and task.name in records and task.name not in needed:
+            if task.kind == "train" and task.name in records and task.name not in keep:
                 self.study.discard_output(task.name)

@@ -161,6 +161,15 @@ def test_records_are_taken_up_by_a_fresh_folder(done: Done, tmp_path: Path) -> N
     assert not list(tmp_path.rglob("log"))
 
 
+def test_records_are_taken_up_before_the_data_are_here(done: Done, tmp_path: Path) -> None:
+    folder = tmp_path / "fresh"
+    spec = write_spec(tmp_path / "study.yaml", tmp_path / "not-here", folder=str(folder))
+    told = study("import", spec, done.records)
+    assert f"took up {TASKS} new" in told
+    assert "is not known yet" in told and str(tmp_path / "not-here") in told
+    assert found(folder) == found(done.folder)
+
+
 def test_an_edited_spec_says_so_and_what_is_done_stays(
     done: Done, reversal: Path, tmp_path: Path
 ) -> None:

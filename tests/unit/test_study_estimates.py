@@ -8,8 +8,7 @@ from helpers import studies
 from helpers.studies import done, planned
 
 from resdual_fairseq.study.analysis.table import Note, Spent
-from resdual_fairseq.study.engine.tasks import Task, sealed, write_json
-from resdual_fairseq.study.measuring import costs
+from resdual_fairseq.study.engine.tasks import sealed, write_json
 from resdual_fairseq.study.planning import estimates, printing
 from resdual_fairseq.study.planning.findings import collect
 
@@ -83,16 +82,6 @@ def test_costs_with_intervals_of_another_level_are_measured_anew(tmp_path: Path)
     first, same, other = (set(studies.named(plan.tasks.values(), "measure")) for plan in plans)
     assert first == same and not first & other
     assert plans[0].calibrations == plans[2].calibrations
-
-
-def test_costs_beside_other_work_are_measured_again_on_demand(tmp_path: Path) -> None:
-    path = studies.write_spec(tmp_path)
-    study = studies.study_of(path)[1]
-    for name, busy in (("a", True), ("b", False)):
-        task = Task("measure", (name,))
-        study.write(studies.record(task, {"busy": busy}))
-    costs.forget_disturbed(study)
-    assert [one["found"]["busy"] for one in study.records().values()] == [False]
 
 
 def test_a_plan_speaks_of_money_in_its_currency(tmp_path: Path) -> None:

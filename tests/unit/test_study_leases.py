@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,3 +135,28 @@ def test_a_lease_without_a_name_is_removed_in_time(tmp_path: Path) -> None:
     (held / "lease").touch()
     studies.work(path, lease=0.5)
     assert held.name in study.records()
+
+
+def test_a_dead_worker_is_taken_over_where_names_cannot_be_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where filelock tells its lease as one that is held."""
+    monkeypatch.setattr("filelock._soft.exchange_names", lambda *names: False)
+    path = studies.write_spec(tmp_path, **ONE_DEPTH)
+    spec, study = studies.study_of(path)
+    held = study.folder(next(iter(todo.make_plan(spec, {}).tasks)))
+    held.mkdir(parents=True)
+
+    def hold() -> None:
+        lease = SoftFileLease(held / "lease", lease_duration=0.5)
+        lease.acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    holder = studies.context.Process(target=hold)
+    holder.start()
+    holder.join(60)
+    assert holder.exitcode == -signal.SIGKILL and (held / "lease").stat().st_size
+    assert Leases(0.5).acquire(held / "lease") is None
+    studies.work(path, lease=0.5)
+    assert held.name in study.records()
+    assert not list(held.glob("lease*"))

@@ -332,6 +332,14 @@ def test_what_changed_in_a_spec_is_told(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "study" / lock.NAME).read_text())["seeds"] == [101, 102, 103]
 
 
+def test_a_kill_while_the_spec_is_kept_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    spec, study = studies.study_of(studies.write_spec(tmp_path))
+    study.path.mkdir()
+    (study.path / f"{lock.NAME}.1a2b.unfinished").write_text("data")
+    assert lock.remember(spec, study) == []
+    assert lock.read(study.path / lock.NAME) is not None
+
+
 def test_changes_are_kept_with_how_many_models_had_been_tested(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, depths=[2])
     lock.remember(*studies.study_of(path))

@@ -1,12 +1,13 @@
 """Protects the engine: no task is done twice, none is lost, whoever is killed and whenever."""
 
+import json
 import os
 import random
 import signal
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Set
 from unittest import mock
 
 import pytest
@@ -15,7 +16,7 @@ from helpers import studies
 from helpers.studies import ONE_DEPTH, finished
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import cli, starting
+from resdual_fairseq.study import cli, starting, worker
 from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.engine.attempts import (
     attempts,
@@ -118,16 +119,63 @@ def test_workers_end_with_the_process_that_started_them(
         return False
 
     job = mock.Mock(**{"done.side_effect": ended})
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.getsignal(one) for one in numbers}
+    ignored = []
+    job.cancel.side_effect = lambda: ignored.extend(signal.getsignal(one) for one in numbers)
     try:
-        for one in before:
+        for one in numbers[1:]:
             signal.signal(one, signal.SIG_DFL)
         with pytest.raises(KeyboardInterrupt):
             starting.watch([job], StudyFolder(tmp_path), print)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    assert job.cancel.called
+    assert ignored == 3 * [signal.SIG_IGN]  # a second signal cuts nothing short
+
+
+def test_an_error_of_the_system_ends_a_worker_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, study = studies.study_of(studies.write_spec(tmp_path))
+    study.path.touch()
+    told = starting.work_on(spec)
+    assert told.startswith(f"{study.path}") and "mend that and give the same command again" in told
+    assert capsys.readouterr().out == f"error: {told}\n"
+
+
+def test_workers_that_wait_for_costs_do_not_disturb_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan takes a processor for a moment, a look for the result does not."""
+    path = studies.write_spec(tmp_path, measure=True, **ONE_DEPTH)
+    study = studies.study_of(path)[1]
+    looks: List[int] = []
+    plans: List[int] = []
+
+    def look(seconds: float) -> None:
+        looks.append(len(plans))
+        if len(looks) == 5:
+            (measured,) = study.path.glob("tasks/*/lease")
+            (measured.parent / "result.json").touch()
+
+    def plan(*given: Any) -> todo.Plan:
+        plans.append(1)
+        return todo.make_plan(*given)
+
+    def measure_beside(attempt: Attempt) -> studies.Found:
+        other = Worker(*studies.study_of(path), kinds={"measure"}, lease=2.0)
+        monkeypatch.setattr(time, "sleep", look)
+        monkeypatch.setattr(worker, "make_plan", plan)
+        with pytest.raises(ResDualError, match="cut or edited"):
+            other.work()
+        monkeypatch.undo()
+        (attempt.folder / "result.json").unlink()
+        return Ending("completed"), costs
+
+    costs = {"costs": [], "failed": [], "idle": [0.0], "busy": False, "energy_is_measured": False}
+    studies.work(path, measure=measure_beside)
+    assert looks == [1, 1, 1, 1, 1]
 
 
 def test_a_study_that_kills_have_stopped_does_not_say_that_it_is_done(tmp_path: Path) -> None:
@@ -155,6 +203,30 @@ def test_weights_of_a_task_at_work_stay(tmp_path: Path, unbroken: Dict[str, obje
 
     studies.work(path, train=train)
     assert studies.results(path) == unbroken
+
+
+def test_weights_of_a_run_that_a_limit_stopped_stay_until_it_is_done(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, limits={"hours": 1}, **ONE_DEPTH)
+
+    def train(attempt: Attempt) -> object:
+        own = attempt.run / "checkpoint_last.pt"
+        if attempt.spec.limits.hours == 1 and "parent" in attempt.task.needs:
+            own.write_text(json.dumps({"updates": 1, "sum": 0.5}))
+            stopped.add(attempt.task.name)
+            return Ending("out of time", "1 hours"), {}
+        if attempt.task.name in stopped:
+            assert own.exists() and attempt.output("parent").exists()
+            stopped.remove(attempt.task.name)
+        return studies.train(attempt)
+
+    stopped: Set[str] = set()
+    studies.work(path, train=train)
+    study = studies.study_of(path)[1]
+    assert {study.records()[name]["outcome"] for name in stopped} == {"out of time"}
+    studies.work(studies.write_spec(tmp_path, limits={"hours": 2}, **ONE_DEPTH), train=train)
+    assert {one["outcome"] for one in study.records().values()} == {"completed"}
+    assert not stopped
+    assert list(study.path.glob("tasks/*/run*/*.pt")) == []
 
 
 def test_weights_go_once_nothing_needs_them(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Wanted:
             again; ``limits``: higher ones of time or memory; ``rates``: other tuned values;
             ``crashes``: their causes; ``test_lines``: a test set of ``count`` sentences;
             ``nothing``: no reasonable number of seeds or sentences would do;
-            ``costs``: these to be measured, or measured longer.
+            ``costs``: these to be measured, or measured again.
         criteria: which ones it would decide.
     """
 

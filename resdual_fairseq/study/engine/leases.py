@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
 from filelock import SoftFileLease, Timeout
+
+from ...files import Sign, remove_unchanged, sign_of
 
 logging.getLogger("filelock").setLevel(logging.WARNING)  # fairseq lets every logger tell everything
 
@@ -25,11 +27,11 @@ class Leases:
     def __init__(self, duration: float) -> None:
         self.duration = duration
         self.asked: Dict[Path, SoftFileLease] = {}
-        self.empty_since: Dict[Path, float] = {}
+        self.signs: Dict[Path, Tuple[Sign, float]] = {}
 
     def acquire(self, path: Path) -> Optional[SoftFileLease]:
         """The lease, or None while another worker holds it."""
-        self.remove_if_empty(path)
+        self.remove_silent(path)
         lease = self.asked.setdefault(path, SoftFileLease(path, lease_duration=self.duration))
         try:
             lease.acquire(timeout=0)
@@ -37,16 +39,19 @@ class Leases:
             return None
         return lease
 
-    def remove_if_empty(self, path: Path) -> None:
-        """Remove what a worker left that was killed before it could write its name.
+    def remove_silent(self, path: Path) -> None:
+        """Remove what gave no sign for twice the duration, and filelock did not take over.
 
-        filelock lets nobody take such a file over.
+        It does not take over a file whose writer was killed before it could write its name, nor
+        any on a file system that cannot exchange two names in one step, as NFS.
         """
         try:
-            is_empty = path.stat().st_size == 0
+            sign = sign_of(path)
         except FileNotFoundError:
-            is_empty = False
-        if not is_empty:
-            self.empty_since.pop(path, None)
-        elif time.monotonic() - self.empty_since.setdefault(path, time.monotonic()) > self.duration:
-            path.unlink(missing_ok=True)
+            self.signs.pop(path, None)
+            return
+        last, since = self.signs.get(path, (None, 0.0))
+        if sign != last:
+            self.signs[path] = sign, time.monotonic()
+        elif time.monotonic() - since > 2 * self.duration:
+            remove_unchanged(path, sign)

@@ -38,6 +38,17 @@ def remedy(task: Task, ending: Ending, before: Optional[Record], log: Path) -> s
     return ""
 
 
+def sentence(error: Exception) -> str:
+    """What to tell of an error; a system's is no fault of the study's."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; mend that and give the same command again, nothing "
+        "that was done is lost"
+    )
+
+
 def full_disk(folder: Path) -> ResDualError:
     return ResDualError(
         f"the disk of {folder} is full; make room and run again, nothing is lost but the work "

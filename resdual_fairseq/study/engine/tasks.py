@@ -7,12 +7,12 @@ whoever plans the same task, on any machine, and never used for another one.
 import functools
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Literal, Optional, Tuple
 
 from ...errors import ResDualError
+from ...files import write_whole
 from .attempts import run_folder
 
 FORMAT = 1
@@ -155,12 +155,4 @@ class StudyFolder:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole; several processes may do so at once."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

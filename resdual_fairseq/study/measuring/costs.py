@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Tuple
 from ..analysis.table import Cost, Interval
 from ..engine.attempt import Attempt
 from ..engine.outcomes import Ending
-from ..engine.tasks import StudyFolder
 from .energy import find_meter
 from .one_size import Interrupted, OneSize, Sizes
 from .turns import ArmProcess, Failed, in_turns
@@ -89,13 +88,6 @@ def costs_of(found: Dict[str, Any]) -> List[Cost]:
         )
         for row in found["costs"]
     ]  # fmt: skip
-
-
-def forget_disturbed(study: StudyFolder) -> None:
-    """Let costs be measured again that were measured beside other work."""
-    for name, record in study.records().items():
-        if record["task"]["kind"] == "measure" and record["found"].get("busy"):
-            (study.folder(name) / "result.json").unlink()
 
 
 def flops_of(attempt: Attempt, words: List[str]) -> float:

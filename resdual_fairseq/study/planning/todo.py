@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict, List, Set
 
 from ..engine.tasks import Record, StudyFolder, Task
 from ..spec.keys import Spec
@@ -63,6 +63,18 @@ def wanted(plan: Plan, study: StudyFolder, records: Records) -> List[Task]:
         if goal not in records:
             want(goal, False)
     return [task for name, task in plan.tasks.items() if name in order]
+
+
+def needed(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> Set[str]:
+    """The tasks whose output is read again, or would be with higher limits or further stages."""
+    found = {need for task in wanted(plan, study, records) for need in task.needs.values()}
+    for name in plan.tasks:
+        if name in records and records[name]["outcome"] in LIMITED:
+            found |= {name, *plan.tasks[name].needs.values()}
+    for run in plan.runs if plan.waits_for_stage or spec.keep_checkpoints else []:
+        if run.role == "judging":
+            found |= set(run.train)
+    return found
 
 
 def is_ready(task: Task, plan: Plan, study: StudyFolder) -> bool:

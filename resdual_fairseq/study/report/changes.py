@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List
 
 from ..analysis.verdict import MOST_LINES, MOST_SEEDS, RATIOS, Criterion, Wanted, told_from
+from ..measuring.costs import AGAIN
 from .analysis import Analysis
 from .formats import DIGITS, downwards, per_cent, quality, upwards
 from .texts import Texts
@@ -57,7 +58,7 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         for c in analysis.verdict.criteria
         if c.name in one.criteria
     )
-    return say("wanted_costs" if unmeasured else "wanted_costs_longer", criteria=names)
+    return say("wanted_costs" if unmeasured else "wanted_costs_again", criteria=names, command=AGAIN)
 
 
 def nothing_sentence(analysis: Analysis, say: Texts) -> str:
@@ -98,7 +99,7 @@ def tipping_costs(analysis: Analysis, say: Texts) -> List[str]:
         (False, "tip_costs_fail", upwards),
     ):
         limits = [
-            f"{say('criterion_' + one.name)} {per_cent(rounded(high, 3))}"
+            f"{say('criterion_' + one.name)} {per_cent(rounded(high, 4), 2)}"
             for one in analysis.verdict.criteria
             if one.name in RATIOS and one.state is state and one.measured is not None
             and (high := one.measured.high) is not None
