@@ -58,7 +58,9 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
         for c in analysis.verdict.criteria
         if c.name in one.criteria
     )
-    return say("wanted_costs" if unmeasured else "wanted_costs_again", criteria=names, command=AGAIN)
+    return say(
+        "wanted_costs" if unmeasured else "wanted_costs_again", criteria=names, command=AGAIN
+    )
 
 
 def nothing_sentence(analysis: Analysis, say: Texts) -> str:
