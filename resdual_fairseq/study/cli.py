@@ -165,7 +165,7 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .measuring.again import forget_inconclusive
+    from .measuring.again import inconclusive_costs
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:
@@ -173,10 +173,11 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         say("submitted: " + " ".join(job.job_id for job in jobs) + "; squeue shows them")
         return
     if options.costs:
-        if again := forget_inconclusive(spec, study):
+        study.again = inconclusive_costs(spec, study)
+        if study.again:
             say(
-                f"measured again: {again} sizes, at which it was done beside other work, a model "
-                "failed or a criterion is open"
+                f"measured again: {len(study.again)} sizes, at which it was done beside other "
+                "work, a model failed or a criterion is open"
             )
         Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
         return

@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, Optional, Set
 
 from ..errors import ResDualError
 from .engine.attempt import Attempt, LostLease
@@ -25,7 +25,7 @@ from .engine.remedies import full_disk, remedy
 from .engine.tasks import FINISHED, StudyFolder, Task
 from .measuring import costs
 from .planning.planned import Plan
-from .planning.todo import is_ready, make_plan, needed, records_of, wanted
+from .planning.todo import in_turn, is_ready, make_plan, records_of, unneeded, wanted
 from .spec.keys import Spec
 from .work import data, evaluating, training
 
@@ -67,7 +67,7 @@ class Worker:
             began = time.process_time()
             records = records_of(self.spec, self.study)
             plan = make_plan(self.spec, records)
-            todo = self.chosen(wanted(plan, self.study, records), plan)
+            todo = in_turn(wanted(plan, self.study, records), plan, self.kinds)
             if not todo:
                 return plan
             try:
@@ -95,13 +95,6 @@ class Worker:
         time.sleep(poll)
         while time.monotonic() < until and not (measures and result.exists()):
             time.sleep(poll)
-
-    def chosen(self, left: List[Task], plan: Plan) -> List[Task]:
-        """The tasks to take; costs come last, size by size, when all else is done."""
-        if self.kinds is not None:
-            left = [task for task in left if task.kind in self.kinds]
-        others = [task for task in left if task.kind != "measure"]
-        return others if others or (plan.open and self.kinds is None) else left[:1]
 
     def try_to_do(self, task: Task, plan: Plan) -> bool:
         """Do the task, if all that it needs is there and nobody holds it."""
@@ -174,10 +167,7 @@ class Worker:
         self.clear()
 
     def clear(self) -> None:
-        """Remove weights that no task will read, of tasks that are done: others are at work."""
+        """Remove weights that no task will read."""
         records = records_of(self.spec, self.study)
-        plan = make_plan(self.spec, records)
-        keep = needed(plan, self.spec, self.study, records)
-        for task in plan.tasks.values():
-            if task.kind == "train" and task.name in records and task.name not in keep:
-                self.study.discard_output(task.name)
+        for name in unneeded(make_plan(self.spec, records), self.spec, self.study, records):
+            self.study.discard_output(name)

@@ -7,7 +7,8 @@ import pytest
 from helpers import studies
 from helpers.studies import planned
 
-from resdual_fairseq.study.measuring.again import forget_inconclusive
+from resdual_fairseq.study.engine.tasks import StudyFolder
+from resdual_fairseq.study.measuring.again import inconclusive_costs
 
 NAMES = ("step_seconds", "latency_p50", "memory_gib")
 FOUND: Dict[str, Any] = {
@@ -42,10 +43,36 @@ def test_costs_that_decide_nothing_are_measured_again(
     for task in measures.values():
         found = {**FOUND, "costs": rows(task.inputs["depth"], interval), **given}
         study.write(studies.record(task, found))
-    assert forget_inconclusive(spec, study) == again
-    kept = studies.named(
-        [task for task in measures.values() if task.name in study.records()], "measure"
-    )
-    assert len(kept) == 2 - again
+    study.again = inconclusive_costs(spec, study)
+    assert len(study.again) == again
     if again == 1:
-        assert [task.inputs["depth"] for task in kept.values()] == ["1+1"]
+        assert [measures[name].inputs["depth"] for name in study.again] == ["2+2"]
+    plain = studies.study_of(studies.write_spec(tmp_path))[0]
+    assert not inconclusive_costs(plain, study)  # whose spec asks for none
+
+
+def test_one_disturbed_size_is_measured_again_alone(tmp_path: Path) -> None:
+    criteria = {**studies.SPEC["criteria"], "training_cost": 0.05}
+    path = studies.write_spec(tmp_path, measure=True, criteria=criteria)
+    spec, study, plan = planned(path)
+    measures = studies.named(plan.tasks.values(), "measure")
+    for task in measures.values():
+        depth = task.inputs["depth"]
+        found = {**FOUND, "costs": rows(depth, [1.01, 1.0, 1.02]), "busy": depth == "1+1"}
+        study.write(studies.record(task, found))
+    assert [measures[name].inputs["depth"] for name in inconclusive_costs(spec, study)] == ["1+1"]
+
+
+def test_an_old_measurement_stays_until_a_new_one_is_there(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, measure=True)
+    study, plan = planned(path)[1:]
+    name, task = next(iter(studies.named(plan.tasks.values(), "measure").items()))
+    study.write(studies.record(task, {**FOUND, "busy": True}))
+    study.again = {name}
+    assert name not in study.records()
+    assert StudyFolder(study.path).records()[name]["found"]["busy"]  # to all others it is there
+    study.write(studies.record(task, {}, "out of memory"))
+    assert study.records()[name]["found"]["busy"]
+    study.again = {name}
+    study.write(studies.record(task, FOUND))
+    assert not study.records()[name]["found"]["busy"]

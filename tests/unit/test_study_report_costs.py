@@ -24,8 +24,9 @@ def test_costs_beside_other_work_are_open_and_never_said_to_be_of_an_idle_machin
     findings = made_findings(gain=1.5, seed_sd=0.1, ratios=RATIOS, criteria=LIMITS)
     idle = words_of(page(findings, tmp_path))
     assert "measured updates come from an idle machine" in idle and "beside other" not in idle
-    notes = (Note("busy", {"cores": "2.0", "command": "resdual-study run --costs"}),)
-    findings = replace(findings, notes=notes)
+    values = {"cores": "2.0", "sizes": "6+6 x 32", "command": "resdual-study run --costs"}
+    disturbed = [replace(cost, is_disturbed=True) for cost in findings.costs]
+    findings = replace(findings, notes=(Note("busy", values),), costs=disturbed)
     told = words_of(page(findings, tmp_path))
     assert "? open training time +2.0 % [+1.0, +3.0], measured beside other work" in told
     assert "come from an idle machine" not in told and "had other work as well" in told

@@ -17,7 +17,6 @@ CHEAP = {
     "latency_p50": Interval(1.0, 0.99, 1.01),
     "memory_gib": Interval(1.05, 1.05, 1.05),
 }
-BUSY = Note("busy", {"cores": "2.0", "command": "x"})
 SMALL = {"seed_sd": 0.1, "gain": 1.5}
 STUDIES = 200
 
@@ -178,7 +177,12 @@ def test_costs_count_by_their_interval(
 def test_times_measured_beside_other_work_decide_nothing() -> None:
     for step in (Interval(1.10, 1.08, 1.12), CHEAP["step_seconds"]):
         findings = made_findings(**SMALL, ratios={**CHEAP, "step_seconds": step}, criteria=LIMITS)
-        verdict = judge(replace(findings, notes=(BUSY,)))
+        assert judge(findings).decision != "undecided"
+        other = [replace(cost, width=64, is_disturbed=True) for cost in findings.costs]
+        both = replace(findings, costs=[*findings.costs, *other])
+        assert judge(both) == judge(findings)  # of another size
+        disturbed = [replace(cost, is_disturbed=True) for cost in findings.costs]
+        verdict = judge(replace(findings, costs=disturbed))
         assert verdict.decision == "undecided"
         found = {one.name: (one.state, one.is_disturbed) for one in verdict.criteria[2:]}
         assert found == {

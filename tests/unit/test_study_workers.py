@@ -226,6 +226,9 @@ def test_weights_of_a_run_that_a_limit_stopped_stay_until_it_is_done(tmp_path: P
     studies.work(studies.write_spec(tmp_path, limits={"hours": 2}, **ONE_DEPTH), train=train)
     assert {one["outcome"] for one in study.records().values()} == {"completed"}
     assert not stopped
+    limits = {"hours": 0.5}  # of a worker that has not seen the change: it redoes nothing
+    studies.work(studies.write_spec(tmp_path, limits=limits, **ONE_DEPTH), train=train)
+    assert not stopped
     assert list(study.path.glob("tasks/*/run*/*.pt")) == []
 
 

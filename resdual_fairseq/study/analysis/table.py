@@ -91,13 +91,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model takes, measured with arms in turn; a note says whether other work was done.
+    """What a model takes, measured with arms in turn.
 
     Attributes:
         arm, depth, width: which model.
         values: by name, see ``costs.NAMES``: what is measured, its unit and its interval.
         ratios: the same over the baseline arm's, from paired measurements.
         energy_is_measured: False where the energy is estimated from the processor's name.
+        is_disturbed: whether other work was done on the machine meanwhile.
     """
 
     arm: str
@@ -106,6 +107,7 @@ class Cost:
     values: Dict[str, Interval]
     ratios: Dict[str, Interval]
     energy_is_measured: bool = False
+    is_disturbed: bool = False
 
 
 class Spent(NamedTuple):
@@ -176,8 +178,8 @@ class Findings:
 
     @property
     def has_disturbed_costs(self) -> bool:
-        """Whether costs were measured beside other work."""
-        return any(note.key == "busy" for note in self.notes)
+        """Whether costs were measured beside other work, at any size."""
+        return any(cost.is_disturbed for cost in self.costs)
 
     @property
     def has_disturbed_budgets(self) -> bool:

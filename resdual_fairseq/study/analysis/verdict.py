@@ -15,7 +15,7 @@ from ..spec.keys import Criteria
 from ..spec.parts import depth_name
 from .comparisons import Comparison, compare, has_failed, places, primary_place, score
 from .statistics import POWER, seeds_needed
-from .table import Findings, Interval, Outcome, Run
+from .table import Cost, Findings, Interval, Outcome, Run
 
 Decision = Literal["adopt", "do not adopt", "undecided"]
 CriterionName = Literal["quality", "reliability", "stage", "training_cost", "latency", "memory"]
@@ -228,11 +228,12 @@ def best_gain(findings: Findings) -> Optional[Interval]:
 def costs(findings: Findings, primary: Comparison) -> List[Criterion]:
     """The criteria of cost that the spec sets, by the intervals of the ratios."""
     bounds = findings.spec.criteria
-    ratios = dict(primary_ratios(findings))
+    cost = primary_cost(findings)
+    ratios = dict(cost.ratios) if cost else {}
     factor, step = updates_ratio(primary), ratios.pop("step_seconds", None)
     if step is not None and factor is not None:
         ratios["step_seconds"] = step.times(factor)
-    busy = findings.has_disturbed_costs
+    busy = cost is not None and cost.is_disturbed
     return [
         within(name, ratios.get(RATIOS[name]), 1 + limit, busy and name in TIMES)
         for name, limit in limits(bounds).items()
@@ -265,15 +266,15 @@ def limits(bounds: Criteria) -> Dict[CriterionName, Optional[float]]:
     }
 
 
-def primary_ratios(findings: Findings) -> Dict[str, Interval]:
-    """The candidate's costs over the baseline's in the primary endpoint's size."""
+def primary_cost(findings: Findings) -> Optional[Cost]:
+    """What the candidate takes in the primary endpoint's size."""
     spec = findings.spec
     place = primary_place(findings)
     for cost in findings.costs:
         size = (cost.arm, depth_name(cost.depth, spec.task), cost.width)
         if size == (spec.criteria.candidate, place.depth, place.width):
-            return cost.ratios
-    return {}
+            return cost
+    return None
 
 
 def within(

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Tuple
+from typing import Any, Dict, Literal, Optional, Set, Tuple
 
 from ...errors import ResDualError
 from ...files import write_whole
@@ -97,10 +97,15 @@ def read_record(path: Path, name: str) -> Record:
 
 
 class StudyFolder:
-    """A study on the disk: ``tasks/NAME/`` hold ``task.json``, ``result.json`` and ``run/``."""
+    """A study on the disk: ``tasks/NAME/`` hold ``task.json``, ``result.json`` and ``run/``.
+
+    Attributes:
+        again: tasks whose result is not seen until this process has done them once more.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.again: Set[str] = set()
         self._read: Dict[str, Tuple[int, Record]] = {}
 
     def folder(self, name: str) -> Path:
@@ -111,6 +116,8 @@ class StudyFolder:
         found = {}
         for path in sorted(self.path.glob("tasks/*/result.json")):
             name, changed = path.parent.name, path.stat().st_mtime_ns
+            if name in self.again:
+                continue
             if self._read.get(name, (0,))[0] != changed:
                 self._read[name] = changed, read_record(path, name)
             found[name] = self._read[name][1]
@@ -131,10 +138,13 @@ class StudyFolder:
             seconds: of the attempt that gave it, added to those of one that stays.
         """
         path = self.begin(Task(**record["task"])) / "result.json"
-        before = read_record(path, path.parent.name) if path.exists() else None
-        is_done = before is not None and before["outcome"] == "completed"
-        if before is not None and is_done and not set(before["found"]) < set(record["found"]):
-            record = {**before, "seconds": round(before["seconds"] + seconds, 1)}
+        name = path.parent.name
+        before = read_record(path, name) if path.exists() else None
+        if before is not None and before["outcome"] == "completed":
+            is_new = name in self.again and record["outcome"] == "completed"
+            if not is_new and not set(before["found"]) < set(record["found"]):
+                record = {**before, "seconds": round(before["seconds"] + seconds, 1)}
+        self.again.discard(name)
         write_json(path, sealed(record))
 
     def output(self, name: str, kind: str) -> Optional[Path]:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Set
+
 from ..analysis.comparisons import primary_place
 from ..analysis.verdict import RATIOS, judge
 from ..engine.tasks import Record, StudyFolder
 from ..planning.findings import collect
+from ..planning.todo import make_plan, records_of
 from ..spec.keys import Spec
 
 
-def forget_inconclusive(spec: Spec, study: StudyFolder) -> int:
-    """Let costs be measured again that are open at some size; returns at how many sizes.
+def inconclusive_costs(spec: Spec, study: StudyFolder) -> Set[str]:
+    """The names of measurements that leave something open.
 
-    They were measured beside other work, or an arm failed, or a criterion is still open there.
+    They were made beside other work, or an arm failed, or a criterion is open at their size.
     """
-    findings = collect(spec, study)
+    findings, records = collect(spec, study), records_of(spec, study)
     place = primary_place(findings)
-    is_open = any(
-        one.name in RATIOS and one.state is None and one.measured is not None
-        for one in judge(findings).criteria
-    )
-    again = 0
-    for name, record in study.records().items():
-        if record["task"]["kind"] != "measure":
-            continue
-        inputs = record["task"]["inputs"]
-        is_primary = (inputs["depth"], inputs["width"]) == (place.depth, place.width)
-        if is_inconclusive(record) or (is_open and is_primary):
-            (study.folder(name) / "result.json").unlink()
-            again += 1
-    return again
+    is_open = any(one.name in RATIOS and one.state is None for one in judge(findings).criteria)
+    found = set()
+    for name, task in make_plan(spec, records).tasks.items():
+        if task.kind == "measure" and name in records:
+            size = task.inputs["depth"], task.inputs["width"]
+            if is_disturbed(records[name]) or (is_open and size == (place.depth, place.width)):
+                found.add(name)
+    return found
 
 
-def is_inconclusive(record: Record) -> bool:
+def is_disturbed(record: Record) -> bool:
     found = record["found"]
     return bool(record["outcome"] != "completed" or found["busy"] or found["failed"])

@@ -85,6 +85,7 @@ def costs_of(found: Dict[str, Any]) -> List[Cost]:
             {name: Interval(*value) for name, value in row["values"].items()},
             {name: Interval(*value) for name, value in row["ratios"].items()},
             found["energy_is_measured"],
+            found["busy"],
         )
         for row in found["costs"]
     ]  # fmt: skip

@@ -172,9 +172,20 @@ def notes(
         found.append(Note("not_all_known", {"what": plan.open}))
     if spec.budgets.is_timed:
         found += notes_of_speeds([records[n] for n in plan.calibrations.values() if n in records])
-    disturbed = [max(one["idle"]) for one in measured if one["busy"]]
+    found += notes_of_costs(measured)
+    return found
+
+
+def notes_of_costs(measured: List[Mapping[str, Any]]) -> List[Note]:
+    """At which sizes other work was done meanwhile, and what failed."""
+    found = []
+    disturbed = [one for one in measured if one["busy"]]
     if disturbed:
-        found.append(Note("busy", {"cores": f"{max(disturbed):.1f}", "command": costs.AGAIN}))
+        cores = max(max(one["idle"]) for one in disturbed)
+        rows = [row for one in disturbed for row in (*one["costs"], *one["failed"])]
+        sizes = ", ".join(dict.fromkeys(f"{row['depth']} x {row['width']}" for row in rows))
+        values = {"cores": f"{cores:.1f}", "sizes": sizes, "command": costs.AGAIN}
+        found.append(Note("busy", values))
     for one in measured:
         failed = {(each["arm"], each["depth"]): each["detail"] for each in one["failed"]}
         found += [

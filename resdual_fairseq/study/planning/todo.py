@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Set
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ..engine.tasks import Record, StudyFolder, Task
 from ..spec.keys import Spec
@@ -15,7 +15,7 @@ LIMITED = ("out of memory", "out of time", "killed")
 
 
 def records_of(spec: Spec, study: StudyFolder) -> Records:
-    """The results that count: without failures that limits caused which are others now.
+    """The results that count: without failures that limits caused of which one is higher now.
 
     Nor does a calibration count that was made for budgets in another unit and has no FLOPs.
     """
@@ -23,9 +23,18 @@ def records_of(spec: Spec, study: StudyFolder) -> Records:
     return {
         name: record
         for name, record in study.records().items()
-        if (record["outcome"] not in LIMITED or record.get("limits", limits) == limits)
+        if not (record["outcome"] in LIMITED and are_higher(limits, record.get("limits", limits)))
         and not lacks_flops(spec, record)
     }
+
+
+def are_higher(limits: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a limit is higher than it was, or gone, and none is lower.
+
+    So two workers with other limits, one of whom has not seen a change, never redo each other's.
+    """
+    pairs = [(limits[key], before[key]) for key in limits if limits[key] != before[key]]
+    return bool(pairs) and all(new is None or (old is not None and new > old) for new, old in pairs)
 
 
 def lacks_flops(spec: Spec, record: Record) -> bool:
@@ -65,6 +74,17 @@ def wanted(plan: Plan, study: StudyFolder, records: Records) -> List[Task]:
     return [task for name, task in plan.tasks.items() if name in order]
 
 
+def unneeded(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> List[str]:
+    """Trainings that are done and whose weights no task will read: others are at work."""
+    keep = needed(plan, spec, study, records)
+    left = set() if plan.open else {one for one, r in records.items() if r["outcome"] in LIMITED}
+    return [
+        name
+        for name in {*plan.tasks, *left}
+        if name in records and records[name]["task"]["kind"] == "train" and name not in keep
+    ]
+
+
 def needed(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> Set[str]:
     """The tasks whose output is read again, or would be with higher limits or further stages."""
     found = {need for task in wanted(plan, study, records) for need in task.needs.values()}
@@ -75,6 +95,18 @@ def needed(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> Set[
         if run.role == "judging":
             found |= set(run.train)
     return found
+
+
+def in_turn(left: List[Task], plan: Plan, kinds: Optional[Set[str]] = None) -> List[Task]:
+    """What to take of what is left; costs come last, size by size, when all else is done.
+
+    Args:
+        kinds: of tasks, if not all.
+    """
+    if kinds is not None:
+        left = [task for task in left if task.kind in kinds]
+    others = [task for task in left if task.kind != "measure"]
+    return others if others or (plan.open and kinds is None) else left[:1]
 
 
 def is_ready(task: Task, plan: Plan, study: StudyFolder) -> bool:
