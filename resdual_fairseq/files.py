@@ -1,11 +1,12 @@
 """Files and folders that are written whole or not at all."""
 
+import json
 import os
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
 from .errors import ResDualError
 
@@ -48,6 +49,11 @@ def write_whole(path: Path, text: str) -> None:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole; several processes may do so at once."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def remove(path: Path) -> None:

@@ -17,7 +17,7 @@ from . import lock, records
 from .engine.remedies import sentence
 from .engine.tasks import StudyFolder
 from .new import write_spec
-from .planning.todo import make_plan, records_of, wanted
+from .planning.todo import in_turn, make_plan, records_of, wanted
 from .spec.keys import Spec
 from .spec.reading import located, read_spec
 from .worker import Worker
@@ -173,13 +173,16 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         say("submitted: " + " ".join(job.job_id for job in jobs) + "; squeue shows them")
         return
     if options.costs:
+        Worker(spec, study, say, kinds={"prepare", "calibrate"}).work()
         study.again = inconclusive_costs(spec, study)
         if study.again:
             say(
                 f"measured again: {len(study.again)} sizes, at which it was done beside other "
                 "work, a model failed or a criterion is open"
             )
-        Worker(spec, study, say, kinds={"prepare", "calibrate", "measure"}).work()
+        Worker(spec, study, say, kinds={"prepare", "measure"}).work()
+        if left := inconclusive_costs(spec, study):
+            say(f"{len(left)} sizes are still so; what was there before stays if it was no worse")
         return
     if options.workers:
         watch(start_here(spec, study, options.workers), study, say)
@@ -195,7 +198,8 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 def check_nothing_is_left(spec: Spec, study: StudyFolder) -> None:
     """Raise ResDualError where workers were killed, and no other took over."""
     known = records_of(spec, study)
-    left = wanted(make_plan(spec, known), study, known)
+    plan = make_plan(spec, known)
+    left = in_turn(wanted(plan, study, known), plan)
     if left:
         raise ResDualError(
             f"the workers ended with {len(left)} tasks left; the same command goes on"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import ResDualError
-from .engine.tasks import Record, StudyFolder, read_record, write_json
+from ..files import write_json
+from .engine.tasks import Record, StudyFolder, read_record
 from .planning.planned import failed
 from .planning.todo import LIMITED
 

@@ -16,7 +16,7 @@ from .engine import outcomes
 from .engine.attempts import attempts
 from .engine.tasks import StudyFolder, Task
 from .planning.planned import Plan, Records, outcome
-from .planning.todo import make_plan, records_of, wanted
+from .planning.todo import in_turn, make_plan, records_of, wanted
 from .spec.keys import Spec
 from .spec.parts import depth_name, values_name
 from .worker import LEASE
@@ -40,7 +40,7 @@ def show(spec: Spec, study: StudyFolder, follow: bool, console: Console) -> None
 
 
 def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
-    """The table with what is at work, and how many tasks are left."""
+    """The table with what is at work, and how many tasks workers will take."""
     records = records_of(spec, study)
     plan = make_plan(spec, records)
     left = wanted(plan, study, records)
@@ -55,7 +55,7 @@ def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
         )
     if plan.stopped:
         lines.append(Text(f"the criterion of stage {plan.stopped} ended the study"))
-    return Group(*lines), len(left)
+    return Group(*lines), len(in_turn(left, plan))
 
 
 def runs_table(spec: Spec, plan: Plan, records: Records) -> Table:

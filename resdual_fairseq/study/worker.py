@@ -90,10 +90,10 @@ class Worker:
 
     def wait(self, task: Task, poll: float, seconds: float) -> None:
         """Wait, since a plan may take a while (tpe), and must not disturb what is timed."""
-        result, measures = self.study.folder(task.name) / "result.json", task.kind == "measure"
+        lease, measures = self.study.folder(task.name) / "lease", task.kind == "measure"
         until = time.monotonic() + (LEASE if measures else min(seconds, LEASE))
         time.sleep(poll)
-        while time.monotonic() < until and not (measures and result.exists()):
+        while time.monotonic() < until and (lease.exists() or not measures):
             time.sleep(poll)
 
     def try_to_do(self, task: Task, plan: Plan) -> bool:

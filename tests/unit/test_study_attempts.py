@@ -6,6 +6,7 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import List
+from unittest import mock
 
 import pytest
 import torch
@@ -247,3 +248,21 @@ def test_a_kill_from_outside_chooses_no_values(tmp_path: Path) -> None:
     plan = todo.make_plan(spec, study.records())
     assert plan.open == "tuning"
     assert {run.role for run in plan.runs} == {"tuning"}
+
+
+def test_a_calibration_counts_nothing_of_an_attempt_that_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "num. shared model params: 1,000\n[src] dictionary: 4,000 types\n"
+    line = "epoch 001:     10 / 536 loss=11.7, wps=1000, ups={}, wpb=100, bsz=51.3\n"
+    before = head + line.format(1)
+    log = tmp_path / "log"
+    log.write_text(before + head + line.format(10))
+    attempt = mock.Mock(log=log, run=tmp_path, **{"study.records.return_value": {}})
+    attempt.child.return_value = Exit(0, 1.0, 1 << 20, log_start=len(before))
+    attempt.limits.return_value = {}
+    monkeypatch.setattr(training, "other_load", lambda seconds: 0.0)
+    monkeypatch.setattr(training, "train_words", lambda *words: [])
+    ending, found = training.calibrate(attempt)
+    assert ending.outcome == "completed"
+    assert found["seconds_per_update"] == pytest.approx(0.1)

@@ -63,16 +63,45 @@ def test_one_disturbed_size_is_measured_again_alone(tmp_path: Path) -> None:
     assert [measures[name].inputs["depth"] for name in inconclusive_costs(spec, study)] == ["1+1"]
 
 
-def test_an_old_measurement_stays_until_a_new_one_is_there(tmp_path: Path) -> None:
+def test_an_old_measurement_stays_until_a_better_one_is_there(tmp_path: Path) -> None:
+    path = studies.write_spec(tmp_path, measure=True)
+    study, plan = planned(path)[1:]
+    name, task = next(iter(studies.named(plan.tasks.values(), "measure").items()))
+
+    def ask() -> None:
+        result = study.folder(name) / "result.json"
+        study.again = {name: result.stat().st_mtime_ns}
+        assert name not in study.records()
+        assert name in StudyFolder(study.path).records()  # to all others it is there
+
+    def measured(**found: Any) -> None:
+        outcome = found.pop("outcome", "completed")
+        study.write(studies.record(task, {**FOUND, **found}, outcome))
+
+    measured(busy=True, idle=[1.0])
+    ask()
+    measured(outcome="out of memory")
+    assert study.records()[name]["found"]["idle"] == [1.0]
+    ask()
+    measured(idle=[0.01])
+    assert study.records()[name]["found"]["idle"] == [0.01]
+    for worse in ({"busy": True}, {"failed": [{"arm": "pre"}]}):
+        ask()
+        measured(idle=[0.02], **worse)
+        assert study.records()[name]["found"]["idle"] == [0.01]
+    measured(idle=[0.03])  # nobody asked
+    assert study.records()[name]["found"]["idle"] == [0.01]
+
+
+def test_what_another_process_measured_again_counts_at_once(tmp_path: Path) -> None:
     path = studies.write_spec(tmp_path, measure=True)
     study, plan = planned(path)[1:]
     name, task = next(iter(studies.named(plan.tasks.values(), "measure").items()))
     study.write(studies.record(task, {**FOUND, "busy": True}))
-    study.again = {name}
-    assert name not in study.records()
-    assert StudyFolder(study.path).records()[name]["found"]["busy"]  # to all others it is there
-    study.write(studies.record(task, {}, "out of memory"))
-    assert study.records()[name]["found"]["busy"]
-    study.again = {name}
-    study.write(studies.record(task, FOUND))
-    assert not study.records()[name]["found"]["busy"]
+    seen = (study.folder(name) / "result.json").stat().st_mtime_ns
+    one, other = StudyFolder(study.path), StudyFolder(study.path)
+    one.again, other.again = {name: seen}, {name: seen}
+    one.write(studies.record(task, {**FOUND, "idle": [0.01]}))
+    assert other.records()[name]["found"]["idle"] == [0.01]
+    other.write(studies.record(task, {**FOUND, "idle": [0.02]}))
+    assert other.records()[name]["found"]["idle"] == [0.01]

@@ -7,8 +7,9 @@ import pytest
 from helpers import studies
 from helpers.studies import done, planned
 
+from resdual_fairseq.files import write_json
 from resdual_fairseq.study.analysis.table import Note, Spent
-from resdual_fairseq.study.engine.tasks import sealed, write_json
+from resdual_fairseq.study.engine.tasks import sealed
 from resdual_fairseq.study.planning import estimates, printing
 from resdual_fairseq.study.planning.findings import collect
 

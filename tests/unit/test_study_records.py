@@ -9,8 +9,9 @@ from helpers import studies
 from helpers.studies import ONE_DEPTH
 
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.files import write_json
 from resdual_fairseq.study import records
-from resdual_fairseq.study.engine.tasks import StudyFolder, Task, read_record, sealed, write_json
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task, read_record, sealed
 from resdual_fairseq.study.planning.findings import collect
 
 pytestmark = pytest.mark.slow

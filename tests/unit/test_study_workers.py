@@ -16,13 +16,13 @@ from helpers import studies
 from helpers.studies import ONE_DEPTH, finished
 
 from resdual_fairseq.errors import ResDualError
-from resdual_fairseq.study import cli, starting, worker
+from resdual_fairseq.study import cli, starting, status, worker
 from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.engine.attempts import (
     attempts,
 )
 from resdual_fairseq.study.engine.outcomes import Ending
-from resdual_fairseq.study.engine.tasks import StudyFolder
+from resdual_fairseq.study.engine.tasks import StudyFolder, Task
 from resdual_fairseq.study.planning import todo
 from resdual_fairseq.study.planning.findings import collect
 from resdual_fairseq.study.worker import Worker
@@ -147,17 +147,19 @@ def test_an_error_of_the_system_ends_a_worker_with_a_sentence(
 def test_workers_that_wait_for_costs_do_not_disturb_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plan takes a processor for a moment, a look for the result does not."""
+    """A plan takes a processor for a moment, a look for the holder's lease does not."""
+
+    class Enough(Exception):
+        pass
+
     path = studies.write_spec(tmp_path, measure=True, **ONE_DEPTH)
-    study = studies.study_of(path)[1]
     looks: List[int] = []
     plans: List[int] = []
 
     def look(seconds: float) -> None:
         looks.append(len(plans))
         if len(looks) == 5:
-            (measured,) = study.path.glob("tasks/*/lease")
-            (measured.parent / "result.json").touch()
+            raise Enough
 
     def plan(*given: Any) -> todo.Plan:
         plans.append(1)
@@ -165,28 +167,33 @@ def test_workers_that_wait_for_costs_do_not_disturb_them(
 
     def measure_beside(attempt: Attempt) -> studies.Found:
         other = Worker(*studies.study_of(path), kinds={"measure"}, lease=2.0)
-        monkeypatch.setattr(time, "sleep", look)
-        monkeypatch.setattr(worker, "make_plan", plan)
-        with pytest.raises(ResDualError, match="cut or edited"):
+        with monkeypatch.context() as patch, pytest.raises(Enough):
+            patch.setattr(time, "sleep", look)
+            patch.setattr(worker, "make_plan", plan)
             other.work()
-        monkeypatch.undo()
-        (attempt.folder / "result.json").unlink()
         return Ending("completed"), costs
 
     costs = {"costs": [], "failed": [], "idle": [0.0], "busy": False, "energy_is_measured": False}
     studies.work(path, measure=measure_beside)
     assert looks == [1, 1, 1, 1, 1]
+    spec, study = studies.study_of(path)
+    (name,) = (name for name, one in study.records().items() if one["task"]["kind"] == "measure")
+    free = Worker(spec, study)
+    free.wait(Task(**study.records()[name]["task"]), 0.01, 0.0)  # returns once nobody holds it
 
 
 def test_a_study_that_kills_have_stopped_does_not_say_that_it_is_done(tmp_path: Path) -> None:
-    path = studies.write_spec(tmp_path, limits={"retries": 0}, **ONE_DEPTH)
+    path = studies.write_spec(tmp_path, limits={"retries": 0}, measure=True, **ONE_DEPTH)
 
     def train(attempt: Attempt) -> object:
         return Ending("killed", "ended by signal 9 from outside"), {}
 
     studies.work(path, train=train)
+    cli.check_nothing_is_left(*studies.study_of(path))  # costs wait for what is not known
     with pytest.raises(ResDualError, match=r"waits for its tuning: 2 runs were killed"):
         cli.check_all_is_known(*studies.study_of(path))
+    _, left = status.view(*studies.study_of(path))
+    assert left == 0
 
 
 def test_weights_of_a_task_at_work_stay(tmp_path: Path, unbroken: Dict[str, object]) -> None:

@@ -177,11 +177,6 @@ class Findings:
     cost_processors: Tuple[str, ...] = ()
 
     @property
-    def has_disturbed_costs(self) -> bool:
-        """Whether costs were measured beside other work, at any size."""
-        return any(cost.is_disturbed for cost in self.costs)
-
-    @property
     def has_disturbed_budgets(self) -> bool:
         """Whether speeds that made updates of budgets were measured so, or on several machines."""
         return any(note.key in ("speed_busy", "speed_hosts") for note in self.notes)

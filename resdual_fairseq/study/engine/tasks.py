@@ -9,11 +9,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Set, Tuple
+from typing import Any, Dict, Literal, Optional, Tuple
 
 from ...errors import ResDualError
-from ...files import write_whole
+from ...files import write_json
 from .attempts import run_folder
+from .replacing import replaces
 
 FORMAT = 1
 """Raised whenever the same task would give another result than before; part of every name."""
@@ -100,12 +101,12 @@ class StudyFolder:
     """A study on the disk: ``tasks/NAME/`` hold ``task.json``, ``result.json`` and ``run/``.
 
     Attributes:
-        again: tasks whose result is not seen until this process has done them once more.
+        again: times of results that are not seen, by task, until there is another.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.again: Set[str] = set()
+        self.again: Dict[str, int] = {}
         self._read: Dict[str, Tuple[int, Record]] = {}
 
     def folder(self, name: str) -> Path:
@@ -116,7 +117,7 @@ class StudyFolder:
         found = {}
         for path in sorted(self.path.glob("tasks/*/result.json")):
             name, changed = path.parent.name, path.stat().st_mtime_ns
-            if name in self.again:
+            if self.again.get(name) == changed:
                 continue
             if self._read.get(name, (0,))[0] != changed:
                 self._read[name] = changed, read_record(path, name)
@@ -132,7 +133,7 @@ class StudyFolder:
         return folder
 
     def write(self, record: Record, seconds: float = 0.0) -> None:
-        """Keep a result; the first that was completed stays, unless this one has found more.
+        """Keep a result, unless one that is there stays (:func:`replaces`).
 
         Args:
             seconds: of the attempt that gave it, added to those of one that stays.
@@ -140,11 +141,9 @@ class StudyFolder:
         path = self.begin(Task(**record["task"])) / "result.json"
         name = path.parent.name
         before = read_record(path, name) if path.exists() else None
-        if before is not None and before["outcome"] == "completed":
-            is_new = name in self.again and record["outcome"] == "completed"
-            if not is_new and not set(before["found"]) < set(record["found"]):
-                record = {**before, "seconds": round(before["seconds"] + seconds, 1)}
-        self.again.discard(name)
+        again = before is not None and self.again.pop(name, None) == path.stat().st_mtime_ns
+        if before is not None and not replaces(record, before, again):
+            record = {**before, "seconds": round(before["seconds"] + seconds, 1)}
         write_json(path, sealed(record))
 
     def output(self, name: str, kind: str) -> Optional[Path]:
@@ -161,8 +160,3 @@ class StudyFolder:
         (self.folder(name) / FINISHED).unlink(missing_ok=True)
         for path in self.folder(name).glob("run*/*.pt"):
             path.unlink(missing_ok=True)  # another worker may clear the same folder
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file whole; several processes may do so at once."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Set
+from typing import Dict
 
 from ..analysis.comparisons import primary_place
 from ..analysis.verdict import RATIOS, judge
+from ..engine.replacing import FLAWS
 from ..engine.tasks import Record, StudyFolder
 from ..planning.findings import collect
 from ..planning.todo import make_plan, records_of
 from ..spec.keys import Spec
 
 
-def inconclusive_costs(spec: Spec, study: StudyFolder) -> Set[str]:
-    """The names of measurements that leave something open.
+def inconclusive_costs(spec: Spec, study: StudyFolder) -> Dict[str, int]:
+    """Measurements that leave something open, with the times of their records.
 
     They were made beside other work, or an arm failed, or a criterion is open at their size.
     """
     findings, records = collect(spec, study), records_of(spec, study)
     place = primary_place(findings)
     is_open = any(one.name in RATIOS and one.state is None for one in judge(findings).criteria)
-    found = set()
+    found = {}
     for name, task in make_plan(spec, records).tasks.items():
         if task.kind == "measure" and name in records:
             size = task.inputs["depth"], task.inputs["width"]
-            if is_disturbed(records[name]) or (is_open and size == (place.depth, place.width)):
-                found.add(name)
+            if is_flawed(records[name]) or (is_open and size == (place.depth, place.width)):
+                found[name] = (study.folder(name) / "result.json").stat().st_mtime_ns
     return found
 
 
-def is_disturbed(record: Record) -> bool:
-    found = record["found"]
-    return bool(record["outcome"] != "completed" or found["busy"] or found["failed"])
+def is_flawed(record: Record) -> bool:
+    return record["outcome"] != "completed" or any(record["found"][flaw] for flaw in FLAWS)

@@ -77,12 +77,8 @@ def wanted(plan: Plan, study: StudyFolder, records: Records) -> List[Task]:
 def unneeded(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> List[str]:
     """Trainings that are done and whose weights no task will read: others are at work."""
     keep = needed(plan, spec, study, records)
-    left = set() if plan.open else {one for one, r in records.items() if r["outcome"] in LIMITED}
-    return [
-        name
-        for name in {*plan.tasks, *left}
-        if name in records and records[name]["task"]["kind"] == "train" and name not in keep
-    ]
+    done = [task for name, task in plan.tasks.items() if name in records]
+    return [task.name for task in done if task.kind == "train" and task.name not in keep]
 
 
 def needed(plan: Plan, spec: Spec, study: StudyFolder, records: Records) -> Set[str]:

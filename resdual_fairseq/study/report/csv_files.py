@@ -33,7 +33,7 @@ COMPARISON_COLUMNS = (
 )  # fmt: skip
 COST_COLUMNS = (
     "arm", "depth", "width", "name", "unit", "value", "low", "high",
-    "ratio", "ratio_low", "ratio_high", "energy_is_measured",
+    "ratio", "ratio_low", "ratio_high", "energy_is_measured", "is_disturbed",
 )  # fmt: skip
 
 
@@ -118,6 +118,7 @@ def cost_rows(analysis: Analysis) -> List[Row]:
             "high": value.high,
             **bounds("ratio", cost.ratios.get(name)),
             "energy_is_measured": cost.energy_is_measured,
+            "is_disturbed": cost.is_disturbed,
         }
         for cost in analysis.findings.costs
         for name, value in cost.values.items()

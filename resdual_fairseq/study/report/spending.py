@@ -76,9 +76,10 @@ def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
 
 def hours_sentence(analysis: Analysis, say: Texts) -> str:
     """What machine the hours by measured updates are of; empty where nothing is measured."""
-    if not analysis.findings.costs:
+    costs = [one for one in analysis.findings.costs if one.width == analysis.place.width]
+    if not costs:
         return ""
-    return say("hours_busy" if analysis.findings.has_disturbed_costs else "hours_idle")
+    return say("hours_busy" if any(one.is_disturbed for one in costs) else "hours_idle")
 
 
 def spending_blocks(analysis: Analysis, say: Texts) -> List[Block]:

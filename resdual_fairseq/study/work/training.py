@@ -41,7 +41,8 @@ def calibrate(attempt: Attempt) -> Tuple[Ending, Dict[str, Any]]:
     ending = outcomes.ending(end, attempt.log, attempt.limits())
     if ending.outcome != "completed":
         return ending, {}
-    found = outcomes.calibration(attempt.log.read_text(encoding="utf-8", errors="replace"))
+    printed = attempt.log.read_bytes()[end.log_start :].decode(errors="replace")
+    found = outcomes.calibration(printed)
     found["memory"] = end.peak
     found["other_load"] = load
     return with_flops(attempt, found) if attempt.spec.budgets.unit == "flops" else (ending, found)
