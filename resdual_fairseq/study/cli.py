@@ -182,7 +182,10 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
             )
         Worker(spec, study, say, kinds={"prepare", "measure"}).work()
         if left := inconclusive_costs(spec, study):
-            say(f"{len(left)} sizes are still so; what was there before stays if it was no worse")
+            say(
+                f"at {len(left)} sizes other work, a failure or an open criterion remains; the "
+                "same command measures them again, and keeps the better figures"
+            )
         return
     if options.workers:
         watch(start_here(spec, study, options.workers), study, say)
@@ -199,8 +202,8 @@ def check_nothing_is_left(spec: Spec, study: StudyFolder) -> None:
     """Raise ResDualError where workers were killed, and no other took over."""
     known = records_of(spec, study)
     plan = make_plan(spec, known)
-    left = in_turn(wanted(plan, study, known), plan)
-    if left:
+    left = wanted(plan, study, known)
+    if in_turn(left, plan):
         raise ResDualError(
             f"the workers ended with {len(left)} tasks left; the same command goes on"
         )

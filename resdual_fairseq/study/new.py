@@ -200,6 +200,11 @@ def described(model: Type[BaseModel], values: Dict[str, Any], indent: str) -> It
                 yield f"{indent}{mark}{line}"
 
 
+def wrapped(text: str) -> List[str]:
+    """Lines that YAML joins by blanks; no path is broken."""
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
 def key_of(name: str, value: Any) -> List[str]:
     """A key with its value; a mapping of keys stands in lines of its own."""
     if value is None or isinstance(value, BaseModel):
@@ -212,7 +217,7 @@ def key_of(name: str, value: Any) -> List[str]:
     if isinstance(value, str) and len(value) > WIDTH - 20:
         return [
             f"{name}: >-",
-            *(f"  {line}" for line in textwrap.wrap(value, WIDTH, break_on_hyphens=False)),
+            *(f"  {line}" for line in wrapped(value)),
         ]
     text = yaml.safe_dump(
         value, sort_keys=False, default_flow_style=True, allow_unicode=True, width=math.inf

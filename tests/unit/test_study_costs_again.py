@@ -85,7 +85,7 @@ def test_an_old_measurement_stays_until_a_better_one_is_there(tmp_path: Path) ->
     ask()
     measured(idle=[0.01])
     assert study.records()[name]["found"]["idle"] == [0.01]
-    for worse in ({"busy": True}, {"failed": [{"arm": "pre"}]}):
+    for worse in ({"busy": True}, {"failed": [{"arm": "pre", "what": "int8"}]}):
         ask()
         measured(idle=[0.02], **worse)
         assert study.records()[name]["found"]["idle"] == [0.01]

@@ -94,7 +94,7 @@ def test_failing_arms_are_results(failing: Tuple[Findings, Path]) -> None:
     assert "1 of 3 failed (diverged 1)" in told
     assert "3/3" in (folder / "report.depth.svg").read_text(encoding="utf-8")
     assert "ended from outside 2" in told
-    assert "tried: post 2+2, post 4+4. Lower ones were not tried" in told
+    assert "tried: post 2+2, post 4+4. Lower values were not tried" in told
     told = words_of((folder / "report.ja.html").read_text(encoding="utf-8"))
     assert "学習できず：3 件すべて失敗（発散 3）" in told
 

@@ -17,7 +17,7 @@ from resdual_fairseq.study.report import write_report
 from resdual_fairseq.study.report.analysis import Analysis
 from resdual_fairseq.study.report.formats import gain, limit, plain, share
 from resdual_fairseq.study.report.texts import LANGUAGES, Texts, entries
-from resdual_fairseq.study.report.tuned import on_edge
+from resdual_fairseq.study.report.tuned import is_edge, on_edge
 
 LOSSES = {CANDIDATE: [2.3, 2.1, 2.0, None], BASELINE: [2.2, 2.0, 1.9, 1.8]}
 
@@ -70,6 +70,41 @@ def test_best_values_on_an_edge_are_told() -> None:
             for run in analysis.findings.runs]  # fmt: skip
     unfinished = Analysis(replace(analysis.findings, runs=runs))
     assert on_edge(unfinished, Cell(BASELINE, "6+6", 64, 1.0)) == []
+
+
+@pytest.mark.parametrize(("best", "edge"), [(0.0, False), (0.1, False), (0.2, True)])
+def test_no_share_lies_below_zero(best: float, edge: bool) -> None:
+    analysis = Analysis(made_findings(losses=LOSSES))
+    points = [(("dropout", value),) for value in (0.0, 0.1, 0.2)]
+    assert is_edge(analysis, points, "dropout", best) is edge
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_more_memory_is_asked_for_where_no_limit_was_set(language: str, tmp_path: Path) -> None:
+    outcomes = {(CANDIDATE, seed): "out of memory" for seed in (11, 12, 13, 14)}
+    findings = made_findings(outcomes=outcomes)
+    at_limit, at_machine = {
+        "en": ("Give the runs more time or memory", "a machine with more memory"),
+        "ja": ("上限に達して", "メモリの多いマシン"),
+    }[language]
+    told = words_of(page(findings, tmp_path, language))
+    assert at_machine in told and at_limit not in told
+    spec = findings.spec
+    limits = spec.limits.model_copy(update={"memory_gib": 8.0})
+    findings = replace(findings, spec=spec.model_copy(update={"limits": limits}))
+    told = words_of(page(findings, tmp_path, language))
+    assert at_limit in told and at_machine not in told
+
+
+def test_only_a_grid_that_may_grow_is_said_to_grow(tmp_path: Path) -> None:
+    findings = made_findings(losses={CANDIDATE: [None, None, None]})
+    grows = "a grid grows only where"
+    told = words_of(page(findings, tmp_path))
+    assert "Trained at none" in told and grows in told
+    search = findings.spec.search.model_copy(update={"extend": 0})
+    findings = replace(findings, spec=findings.spec.model_copy(update={"search": search}))
+    told = words_of(page(findings, tmp_path))
+    assert "Trained at none" in told and grows not in told
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -164,7 +199,7 @@ def test_japanese_texts_hold_no_english() -> None:
     known = {
         "BLEU", "chrF", "TER", "COMET", "sacreBLEU", "Holm", "FLOPs", "GiB", "DATA", "SD",
         "torch", "Python", "Kocmi", "Wortsman", "Dodge", "resdual", "fairseq", "NaN",
-        "limits", "hours", "memory", "gib",
+        "limits", "hours", "memory", "gib", "retries",
     }  # fmt: skip
     for key, entry in entries().items():
         text = re.sub(r"\{\w+\}", "", entry["ja"])

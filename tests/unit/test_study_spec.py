@@ -256,6 +256,16 @@ def test_languages_of_a_text_are_those_of_the_files_that_are_made(tmp_path: Path
     assert (data.source_lang, data.target_lang) == ("pt_BR", "en")
 
 
+def test_a_new_spec_breaks_no_long_path(tmp_path: Path) -> None:
+    data_bin = tmp_path / ("joined-" * 15) / ("of-a-deep-tree-" * 10)
+    data_bin.mkdir(parents=True)
+    (data_bin / "train.en-de.en.idx").touch()
+    for language in ("en", "de"):
+        (data_bin / f"dict.{language}.txt").write_text("a 1\n")
+    write_spec(tmp_path / "new.yaml", data_bin, None, [])
+    assert read_spec(tmp_path / "new.yaml").data.data_bin == data_bin
+
+
 def test_a_new_spec_fits_its_data_bin(tmp_path: Path) -> None:
     """One dictionary or two, a folder beside it, and its direction."""
     data_bin = tmp_path / "de-en"

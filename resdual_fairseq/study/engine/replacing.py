@@ -1,9 +1,6 @@
 """Which of two results of a task stays."""
 
-from typing import Any, Dict
-
-FLAWS = ("busy", "failed")
-"""What is found of a measurement that is worth less than one without."""
+from typing import Any, Dict, Set, Tuple
 
 
 def replaces(new: Dict[str, Any], old: Dict[str, Any], was_asked_for: bool) -> bool:
@@ -14,5 +11,14 @@ def replaces(new: Dict[str, Any], old: Dict[str, Any], was_asked_for: bool) -> b
     """
     if old["outcome"] != "completed" or set(old["found"]) < set(new["found"]):
         return True
-    worse = any(bool(new["found"].get(flaw)) > bool(old["found"].get(flaw)) for flaw in FLAWS)
-    return was_asked_for and new["outcome"] == "completed" and not worse
+    return was_asked_for and new["outcome"] == "completed" and not is_worse(new, old)
+
+
+def is_worse(new: Dict[str, Any], old: Dict[str, Any]) -> bool:
+    """Whether a measurement was disturbed or lacks something, and the older one does not."""
+    disturbed = new["found"]["busy"] and not old["found"]["busy"]
+    return bool(disturbed or failures(new) - failures(old))
+
+
+def failures(record: Dict[str, Any]) -> Set[Tuple[str, str]]:
+    return {(one["arm"], one["what"]) for one in record["found"]["failed"]}

@@ -6,7 +6,6 @@ from typing import Dict
 
 from ..analysis.comparisons import primary_place
 from ..analysis.verdict import RATIOS, judge
-from ..engine.replacing import FLAWS
 from ..engine.tasks import Record, StudyFolder
 from ..planning.findings import collect
 from ..planning.todo import make_plan, records_of
@@ -18,6 +17,8 @@ def inconclusive_costs(spec: Spec, study: StudyFolder) -> Dict[str, int]:
 
     They were made beside other work, or an arm failed, or a criterion is open at their size.
     """
+    results = study.path.glob("tasks/*/result.json")
+    changed = {path.parent.name: path.stat().st_mtime_ns for path in results}
     findings, records = collect(spec, study), records_of(spec, study)
     place = primary_place(findings)
     is_open = any(one.name in RATIOS and one.state is None for one in judge(findings).criteria)
@@ -26,9 +27,10 @@ def inconclusive_costs(spec: Spec, study: StudyFolder) -> Dict[str, int]:
         if task.kind == "measure" and name in records:
             size = task.inputs["depth"], task.inputs["width"]
             if is_flawed(records[name]) or (is_open and size == (place.depth, place.width)):
-                found[name] = (study.folder(name) / "result.json").stat().st_mtime_ns
+                found[name] = changed.get(name, 0)
     return found
 
 
 def is_flawed(record: Record) -> bool:
-    return record["outcome"] != "completed" or any(record["found"][flaw] for flaw in FLAWS)
+    found = record["found"]
+    return bool(record["outcome"] != "completed" or found["busy"] or found["failed"])

@@ -42,6 +42,9 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     names = say.listed([say("criterion_" + name) for name in one.criteria])
     if one.what == "runs":
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
+    limits = analysis.spec.limits
+    if one.what == "limits" and limits.hours is None and limits.memory_gib is None:
+        return say("wanted_memory", criteria=names)
     if one.what in ("training", "speeds", "limits", "rates", "crashes"):
         return say("wanted_" + one.what, criteria=names)
     if one.what == "nothing":

@@ -58,7 +58,9 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
     found = [say("limit_searched", options=say.listed([*search.values, *search.ranges]))]
     lost = [f"{arm} {depth}" for arm, depth in untrained_places(analysis)]
     if lost:
-        found.append(say("limit_never_trained", cells=say.listed(lost)))
+        told = [say("limit_never_trained", cells=say.listed(lost))]
+        grows = search.method == "grid" and search.extend > 0
+        found.append(say.sentences([*told, *([say("limit_grid_grows")] if grows else [])]))
     longest = analysis.budgets[-1]
     if (search.budget or longest) != longest:
         found.append(

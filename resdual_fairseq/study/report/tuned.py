@@ -12,6 +12,7 @@ from ..analysis.comparisons import (
     tuning_losses,
 )
 from ..analysis.table import Cell
+from ..planning.search import beyond
 from .analysis import Analysis
 from .formats import NOTHING, quality
 from .page import Block, Paragraph, Picture, Table
@@ -56,8 +57,11 @@ def on_edge(analysis: Analysis, cell: Cell) -> List[str]:
 def is_edge(analysis: Analysis, points: List[Point], name: str, value: float) -> bool:
     one = analysis.spec.search.ranges.get(name)
     if one is None:
-        tried = {float(v) for point in points for n, v in point if n == name}
-        return len(tried) >= LEAST and value in (min(tried), max(tried))
+        tried = sorted({float(v) for point in points for n, v in point if n == name})
+        if len(tried) < LEAST:
+            return False
+        edges = ((tried[0], tried[1]), (tried[-1], tried[-2]))
+        return any(value == edge and list(beyond(name, edge, inner)) for edge, inner in edges)
     low, high = one.low, one.high
     if one.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
@@ -82,7 +86,7 @@ def blocks(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> List
         values_table(analysis, say),
         *([pictures["rates"]] if "rates" in pictures else []),
         *sensitivity(analysis, say),
-        pictures["trials"],
+        *([pictures["trials"]] if spec.search.method != "tpe" else []),
         *expected(analysis, say),
     ]
 
