@@ -22,4 +22,5 @@ exec fairseq-train "$DATA/data-bin" --user-dir "$PLUGIN" \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
     --lr 4e-3 --lr-scheduler inverse_sqrt --warmup-updates 8000 --warmup-init-lr 1e-7 \
     --max-tokens 4096 --update-freq 16 --max-update 100000 --required-batch-size-multiple 1 --seed 1 \
-    --save-dir "$MODEL" --keep-last-epochs 10 --log-format simple --log-interval 100 "$@"
+    --save-dir "$MODEL" --save-interval-updates 2000 --keep-interval-updates 10 \
+    --log-format simple --log-interval 100 "$@"

@@ -23,7 +23,7 @@ def export_to_optuna(findings: Findings, storage: str) -> int:
     """
     groups: Dict[str, List[Run]] = {}
     for run in findings.runs:
-        if run.role == "tuning" and run.outcome is not None:
+        if run.role == "tuning" and run.outcome not in (None, "killed"):  # says nothing of values
             cell = run.cell
             name = f"{findings.spec.name}: {cell.arm} {cell.depth} x {cell.width}"
             groups.setdefault(name, []).append(run)

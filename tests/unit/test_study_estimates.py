@@ -1,15 +1,20 @@
 """Protects what a plan foretells and measures: time, money, seeds, speeds, costs."""
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
+import optuna
 import pytest
 from helpers import studies
+from helpers.findings import BASELINE, CANDIDATE, made_findings
 from helpers.studies import done, planned
 
 from resdual_fairseq.files import write_json
 from resdual_fairseq.study.analysis.table import Note, Spent
 from resdual_fairseq.study.engine.tasks import sealed
+from resdual_fairseq.study.optuna_export import export_to_optuna
 from resdual_fairseq.study.planning import estimates, printing
 from resdual_fairseq.study.planning.findings import collect
 
@@ -130,3 +135,18 @@ def test_estimates_count_every_update(tmp_path: Path) -> None:
                 trained.update({n: b - a for n, a, b in zip(run.train, ends, ends[1:])})
         assert one.updates == sum(trained.values())
         assert one.parameters == 1000
+
+
+def test_a_run_that_was_killed_from_outside_is_no_trial_for_optuna(tmp_path: Path) -> None:
+    findings = made_findings(losses={CANDIDATE: [2.3, 2.1, 2.0], BASELINE: [2.2, 2.0, 1.9]})
+    ends = itertools.cycle(("completed", "killed", "diverged"))
+    runs = [replace(run, outcome=next(ends)) for run in findings.runs if run.role == "tuning"]
+    storage = f"sqlite:///{tmp_path / 'trials.db'}"
+    kept = [run for run in runs if run.outcome != "killed"]
+    assert export_to_optuna(replace(findings, runs=runs), storage) == len(kept) == 4
+    told = [
+        trial.user_attrs["outcome"]
+        for name in optuna.get_all_study_names(storage)
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+    ]
+    assert sorted(told) == ["completed", "completed", "diverged", "diverged"]

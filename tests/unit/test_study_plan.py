@@ -11,6 +11,7 @@ from resdual_fairseq.errors import ResDualError
 from resdual_fairseq.study.analysis.table import Note, Spent
 from resdual_fairseq.study.analysis.verdict import judge
 from resdual_fairseq.study.engine.tasks import Task
+from resdual_fairseq.study.planning import repeating
 from resdual_fairseq.study.planning.findings import NOT_STARTED, collect
 from resdual_fairseq.study.planning.todo import make_plan
 
@@ -185,3 +186,20 @@ def test_the_second_stage_looks_at_every_point_of_its_curves(tmp_path: Path) -> 
     path = studies.write_spec(other, stages=stages)
     studies.work(path, evaluate=evaluate)
     assert not make_plan(*with_records(path)).stopped
+
+
+def test_texts_in_another_order_are_other_data(tmp_path: Path) -> None:
+    """Of a spec whose sides were swapped by mistake, no result is used."""
+    for name, line in (("a.src", "one"), ("a.tgt", "two"), ("b.src", "one"), ("b.tgt", "two")):
+        (tmp_path / name).write_text(f"{line}\n")
+    names, languages = [], {"source_lang": "src", "target_lang": "tgt"}
+    for text in (["a.src", "a.tgt"], ["a.tgt", "a.src"]):
+        path = studies.write_spec(tmp_path, data={"text": text, **languages})
+        names.append(set(make_plan(studies.study_of(path)[0], {}).tasks))
+    assert not names[0] & names[1]
+
+
+def test_a_score_is_repeated_in_the_language_that_sacrebleu_knows(tmp_path: Path) -> None:
+    data = {**studies.SPEC["data"], "source_lang": "zh-TW", "target_lang": "ja_XX"}
+    spec = studies.study_of(studies.write_spec(tmp_path, data=data))[0]
+    assert " -l zh-ja -m bleu " in repeating.scoring(spec, "DATA/data-bin")[-1]

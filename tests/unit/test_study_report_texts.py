@@ -5,6 +5,7 @@ import re
 import string
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from helpers.findings import BASELINE, CANDIDATE, made_findings
@@ -72,8 +73,8 @@ def test_best_values_on_an_edge_are_told() -> None:
     assert on_edge(unfinished, Cell(BASELINE, "6+6", 64, 1.0)) == []
 
 
-@pytest.mark.parametrize(("best", "edge"), [(0.0, False), (0.1, False), (0.2, True)])
-def test_no_share_lies_below_zero(best: float, edge: bool) -> None:
+@pytest.mark.parametrize(("best", "edge"), [(0.0, None), (0.1, False), (0.2, True)])
+def test_no_share_lies_below_zero(best: float, edge: Optional[bool]) -> None:
     analysis = Analysis(made_findings(losses=LOSSES))
     points = [(("dropout", value),) for value in (0.0, 0.1, 0.2)]
     assert is_edge(analysis, points, "dropout", best) is edge
@@ -82,18 +83,20 @@ def test_no_share_lies_below_zero(best: float, edge: bool) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_more_memory_is_asked_for_where_no_limit_was_set(language: str, tmp_path: Path) -> None:
     outcomes = {(CANDIDATE, seed): "out of memory" for seed in (11, 12, 13, 14)}
-    findings = made_findings(outcomes=outcomes)
+    ended = made_findings(outcomes=outcomes)
     at_limit, at_machine = {
         "en": ("Give the runs more time or memory", "a machine with more memory"),
         "ja": ("上限に達して", "メモリの多いマシン"),
     }[language]
-    told = words_of(page(findings, tmp_path, language))
-    assert at_machine in told and at_limit not in told
-    spec = findings.spec
-    limits = spec.limits.model_copy(update={"memory_gib": 8.0})
-    findings = replace(findings, spec=spec.model_copy(update={"limits": limits}))
-    told = words_of(page(findings, tmp_path, language))
-    assert at_limit in told and at_machine not in told
+    for detail, sentence, other in (
+        ("CUDA out of memory", at_machine, at_limit),
+        ("not started, since: stopped at the limit of 8 GiB", at_limit, at_machine),
+    ):
+        runs = [
+            replace(run, detail=detail) if run.outcome != "completed" else run for run in ended.runs
+        ]
+        told = words_of(page(replace(ended, runs=runs), tmp_path, language))
+        assert sentence in told and other not in told
 
 
 def test_only_a_grid_that_may_grow_is_said_to_grow(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ ROOM = 1 << 20
 """Free bytes below which a disk is full: no log on it can say so, as it is cut short itself."""
 NOISE = 1.05
 """Of a loss that does not move: training and validation set differ."""
+AT_LIMIT = "stopped at the limit of "
+"""Begins the sentence on a run that a limit of the spec ended."""
 LAST_LINES = 5
 LETTERS = 300
 """Of a line, that are shown."""
@@ -144,9 +146,9 @@ def ending(end: Exit, log: Path, limits: Mapping[str, str] = MappingProxyType({}
     if end.stopped == "lease":
         return Ending("killed", "another worker took the task over")
     if end.stopped == "time":
-        return Ending("out of time", f"stopped at the limit of {limits['time']}")
+        return Ending("out of time", AT_LIMIT + limits["time"])
     if end.stopped == "memory":
-        return Ending("out of memory", f"stopped at the limit of {limits['memory']}")
+        return Ending("out of memory", AT_LIMIT + limits["memory"])
     if end.oom_killed:
         return Ending("out of memory", "the system ended it for want of memory")
     if end.status < 0 and -end.status not in OWN_SIGNALS:

@@ -115,7 +115,7 @@ def work(spec: Spec, found: Dict[str, float], depth: str, width: int) -> Tuple[i
     updates = (
         trials(spec) * tuning + len(spec.seeds) * (trunk + branches) + curves * length(budgets[-1])
     )
-    parts = trials(spec) * 2 + len(spec.seeds) * 2 * len(budgets) + curves * 2
+    parts = trials(spec) * 2 + len(spec.seeds) * 2 * len(budgets) + curves * (len(budgets) + 1)
     return parts, updates
 
 
@@ -129,7 +129,8 @@ def disk(spec: Spec, found: List[Estimate], workers: int) -> int:
     budgets, stages = len(spec.budgets.values), (spec.stages.depth, spec.stages.curves)
     a_size = spec.stages.depth.seeds * budgets
     if spec.keep_checkpoints or any(one.stop_below is not None for one in stages):
-        a_size = len(spec.seeds) * 2 * (budgets + len(spec.data.fractions) - 1)
+        curve = (len(spec.data.fractions) - 1) * (budgets + 1)
+        a_size = len(spec.seeds) * (2 * budgets + curve)
     return largest * (len(found) * a_size + CHECKPOINTS * workers)
 
 

@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from ..engine import commands
 from ..engine.tasks import OUTPUT, StudyFolder, Task
 from ..spec.keys import Spec
+from ..work.evaluating import main_language
 from .planned import Plan
 
 PLUGIN = 'PLUGIN=$(python -c "import resdual_fairseq; print(resdual_fairseq.__path__[0])")'
@@ -75,7 +76,8 @@ def scoring(spec: Spec, data_bin: str) -> List[str]:
     data = spec.data
     made = f"{data_bin.removesuffix('/data-bin')}/text/test.{data.target_lang}"
     targets = [TARGETS] if data.text is None and data.reference is None else []
-    pair = shlex.quote(f"{data.source_lang}-{data.target_lang}")
+    languages = (main_language(str(code)) for code in (data.source_lang, data.target_lang))
+    pair = shlex.quote("-".join(languages))
     test = made if data.text else "references.txt" if targets else '"$TEST"'
     score = f"sacrebleu {test} -i hypotheses.txt -l {pair} -m bleu chrf ter -w 2"
     return [DETOKENIZED, *targets, score]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Iterator, List
 
 from ..analysis.verdict import MOST_LINES, MOST_SEEDS, RATIOS, Criterion, Wanted, told_from
+from ..engine.outcomes import AT_LIMIT
 from ..measuring.costs import AGAIN
 from .analysis import Analysis
 from .formats import DIGITS, downwards, per_cent, quality, upwards
@@ -42,8 +43,7 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     names = say.listed([say("criterion_" + name) for name in one.criteria])
     if one.what == "runs":
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
-    limits = analysis.spec.limits
-    if one.what == "limits" and limits.hours is None and limits.memory_gib is None:
+    if one.what == "limits" and not any(AT_LIMIT in detail for detail in details(analysis)):
         return say("wanted_memory", criteria=names)
     if one.what in ("training", "speeds", "limits", "rates", "crashes"):
         return say("wanted_" + one.what, criteria=names)
@@ -64,6 +64,12 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     return say(
         "wanted_costs" if unmeasured else "wanted_costs_again", criteria=names, command=AGAIN
     )
+
+
+def details(analysis: Analysis) -> Iterator[str]:
+    """How the runs of the primary endpoint ended that did not complete."""
+    primary = analysis.verdict.primary
+    return (run.detail for run in (*primary.candidate, *primary.baseline))
 
 
 def nothing_sentence(analysis: Analysis, say: Texts) -> str:

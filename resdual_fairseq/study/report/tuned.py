@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..analysis.comparisons import (
     Point,
@@ -19,8 +19,6 @@ from .page import Block, Paragraph, Picture, Table
 from .places import budget_name, values_name, with_width
 from .texts import Texts
 
-LEAST = 2
-"""Values of an option that have an inside and edges."""
 NEAR = 0.05
 """Share of a continuous range that counts as its edge."""
 COLUMNS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -42,30 +40,46 @@ def is_tuned(analysis: Analysis, cell: Cell) -> bool:
 
 
 def on_edge(analysis: Analysis, cell: Cell) -> List[str]:
-    """Searched options whose best value is the least or greatest of all that were to be tried."""
+    """Searched options whose best value has nothing tried on one side, where there is something."""
+    return [name for name, edge in edges(analysis, cell).items() if edge]
+
+
+def edges(analysis: Analysis, cell: Cell) -> Dict[str, bool]:
+    """Whether the best value of a searched number is on an edge; without those that have no inside.
+
+    Empty until all trials are done.
+    """
     found = best(analysis, cell)
     if found is None or not is_tuned(analysis, cell):
-        return []
+        return {}
     points = list(tuning_losses(analysis.findings, cell))
-    return [
-        name
+    places = {
+        name: is_edge(analysis, points, name, value)
         for name, value in found[0].items()
-        if isinstance(value, (int, float)) and is_edge(analysis, points, name, float(value))
-    ]
+        if isinstance(value, (int, float))
+    }
+    return {name: edge for name, edge in places.items() if edge is not None}
 
 
-def is_edge(analysis: Analysis, points: List[Point], name: str, value: float) -> bool:
+def is_edge(analysis: Analysis, points: List[Point], name: str, value: float) -> Optional[bool]:
+    """None where a value is the last of those tried, and there is none beyond."""
     one = analysis.spec.search.ranges.get(name)
     if one is None:
-        tried = sorted({float(v) for point in points for n, v in point if n == name})
-        if len(tried) < LEAST:
-            return False
-        edges = ((tried[0], tried[1]), (tried[-1], tried[-2]))
-        return any(value == edge and list(beyond(name, edge, inner)) for edge, inner in edges)
+        tried = {v for point in points for n, v in point if n == name}
+        return is_edge_of(sorted(v for v in tried if isinstance(v, (int, float))), name, value)
     low, high = one.low, one.high
     if one.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     return min(value - low, high - value) < NEAR * (high - low)
+
+
+def is_edge_of(tried: Sequence[float], name: str, value: float) -> Optional[bool]:
+    """The same of a grid, from its lowest value to its highest."""
+    if tried[0] < value < tried[-1]:
+        return False
+    ends = zip((tried[0], tried[-1]), (tried[1], tried[-2])) if len(tried) > 1 else ()
+    further = [list(beyond(name, end, inner)) for end, inner in ends if end == value]
+    return True if any(further) else None
 
 
 def blocks(analysis: Analysis, say: Texts, pictures: Dict[str, Picture]) -> List[Block]:
@@ -109,9 +123,8 @@ def values_row(analysis: Analysis, say: Texts, cell: Cell) -> List[str]:
     done = [run for run in own if run.outcome is not None]
     failed = sum(run.outcome != "completed" for run in done)
     judged_with = dict.fromkeys(values_name(r.values) for r in analysis.judging if r.cell == cell)
-    edges = on_edge(analysis, cell)
-    has_inside = len(done) >= LEAST and is_tuned(analysis, cell)
-    inside = say("inside") if found and has_inside else NOTHING
+    ends = on_edge(analysis, cell)
+    inside = say("inside") if edges(analysis, cell) else NOTHING
     return [
         cell.depth,
         str(cell.width),
@@ -120,7 +133,7 @@ def values_row(analysis: Analysis, say: Texts, cell: Cell) -> List[str]:
         str(failed),
         NOTHING if found is None else values_name(found[0]),  # type: ignore[arg-type]
         NOTHING if found is None else quality(found[1], "valid_loss"),
-        say("on_edge", options=say.listed(edges)) if edges else inside,
+        say("on_edge", options=say.listed(ends)) if ends else inside,
         "; ".join(judged_with) or NOTHING,
     ]
 

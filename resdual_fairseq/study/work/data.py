@@ -50,7 +50,8 @@ def input_checksums(spec: Spec) -> Inputs:
     """
     data = spec.data
     if data.text is not None:
-        return Inputs(checksum(data.text), checksum(data.text))
+        found = checksum(data.text) + order(data.text)
+        return Inputs(found, found)
     data_bin = Path(str(data.data_bin))
     if not data_bin.is_dir():
         raise ResDualError(
@@ -63,7 +64,12 @@ def input_checksums(spec: Spec) -> Inputs:
     test = [path for path in files if path.name.startswith("test.")]
     training = [path for path in files if path not in test]
     own = [path for path in (data.reference, data.source if spec.comet else None) if path]
-    return Inputs(checksum(training), checksum([*test, *own]))
+    return Inputs(checksum(training), checksum([*test, *own]) + order(own))
+
+
+def order(paths: Sequence[Path]) -> str:
+    """What tells files given in another order apart, of which the checksum is the same."""
+    return "" if list(paths) == sorted(paths) else "-turned"
 
 
 def checksum(paths: Sequence[Path]) -> str:
