@@ -165,7 +165,7 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
-    from .measuring.again import inconclusive_costs
+    from .planning.again import inconclusive_costs
     from .starting import start_here, start_on_slurm, watch
 
     if options.slurm:

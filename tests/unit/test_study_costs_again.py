@@ -8,7 +8,7 @@ from helpers import studies
 from helpers.studies import planned
 
 from resdual_fairseq.study.engine.tasks import StudyFolder
-from resdual_fairseq.study.measuring.again import inconclusive_costs
+from resdual_fairseq.study.planning.again import inconclusive_costs
 
 NAMES = ("step_seconds", "latency_p50", "memory_gib")
 FOUND: Dict[str, Any] = {

@@ -7,9 +7,9 @@ from typing import Dict
 from ..analysis.comparisons import primary_place
 from ..analysis.verdict import RATIOS, judge
 from ..engine.tasks import Record, StudyFolder
-from ..planning.findings import collect
-from ..planning.todo import make_plan, records_of
 from ..spec.keys import Spec
+from .findings import collect
+from .todo import make_plan, records_of
 
 
 def inconclusive_costs(spec: Spec, study: StudyFolder) -> Dict[str, int]:
