@@ -45,6 +45,8 @@ def start_here(spec: Spec, study: StudyFolder, workers: int) -> List[Any]:
     executor = submitit.LocalExecutor(folder=study.path / "workers")
     count = torch.cuda.device_count()
     named = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as `&` in a script leaves it to all
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # by which submitit ends workers
     gpus = named[:count] or [str(number) for number in range(count)]
     executor.update_parameters(timeout_min=FOREVER, gpus_per_node=count)
     with errors_in(study.path / "workers" / "controllers.log"):

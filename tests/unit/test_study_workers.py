@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Set
 from unittest import mock
 
+import psutil
 import pytest
 import submitit
 from helpers import studies
@@ -132,6 +133,33 @@ def test_workers_end_with_the_process_that_started_them(
         for one, handler in before.items():
             signal.signal(one, handler)
     assert ignored == 3 * [signal.SIG_IGN]  # a second signal cuts nothing short
+
+
+def test_workers_can_be_ended_where_a_script_has_started_them_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell ignores SIGINT for them, with which submitit ends its jobs, and children inherit."""
+
+    def forever(spec: Any, gpu: object) -> None:
+        (spec.folder / "began").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.1)
+
+    spec, study = studies.study_of(studies.write_spec(tmp_path))
+    monkeypatch.setattr(starting, "work_on", forever)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        (job,) = starting.start_here(spec, study, 1)
+        deadline = time.monotonic() + 120
+        began = study.path / "began"
+        while not (began.exists() and began.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process = psutil.Process(int(began.read_text()))
+        job.cancel()
+        assert not psutil.wait_procs([process], timeout=120)[1]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_of_the_system_ends_a_worker_with_a_sentence(
