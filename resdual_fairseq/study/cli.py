@@ -184,7 +184,7 @@ def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
         if left := inconclusive_costs(spec, study):
             say(
                 f"at {len(left)} sizes other work, a failure or an open criterion remains; the "
-                "same command measures them again, and keeps the better figures"
+                "same command measures them again"
             )
         return
     if options.workers:
