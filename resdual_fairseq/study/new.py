@@ -214,7 +214,7 @@ def key_of(name: str, value: Any) -> List[str]:
             f"{name}:",
             *(f"  {line}" for key, one in value.items() for line in key_of(key, one)),
         ]
-    if isinstance(value, str) and len(value) > WIDTH - 20:
+    if isinstance(value, str) and len(value) > WIDTH - 20 and "  " not in value:
         return [
             f"{name}: >-",
             *(f"  {line}" for line in wrapped(value)),

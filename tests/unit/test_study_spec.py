@@ -257,7 +257,7 @@ def test_languages_of_a_text_are_those_of_the_files_that_are_made(tmp_path: Path
 
 
 def test_a_new_spec_breaks_no_long_path(tmp_path: Path) -> None:
-    data_bin = tmp_path / ("joined-" * 15) / ("of-a-deep-tree-" * 10)
+    data_bin = tmp_path / ("joined-" * 15) / ("of a  deep tree: " * 10 + "x")
     data_bin.mkdir(parents=True)
     (data_bin / "train.en-de.en.idx").touch()
     for language in ("en", "de"):
