@@ -130,9 +130,9 @@ def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> No
         raise
     for job in jobs:
         try:
-            sentence = job.result()
+            told = job.result()
         except submitit.core.utils.UncompletedJobError:
             say(f"a worker was killed; what it said last stands in {job.paths.stdout}")
             continue
-        if sentence:
-            raise ResDualError(sentence)
+        if told:
+            raise ResDualError(told)
