@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .engine import outcomes
-from .engine.attempts import attempts
-from .engine.tasks import StudyFolder, Task
+from .engine.attempts import attempts, is_dead
+from .engine.tasks import StudyFolder
 from .planning.planned import Plan, Records, outcome
 from .planning.todo import in_turn, make_plan, records_of, wanted
 from .spec.keys import Spec
@@ -45,7 +46,7 @@ def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
     plan = make_plan(spec, records)
     left = wanted(plan, study, records)
     lines: List[Text | Table] = [runs_table(spec, plan, records)]
-    lines += [Text(line) for line in at_work(left, study)]
+    lines += [Text(line) for line in at_work(plan, study)]
     more = f", and more once {plan.open} is done" if plan.open else ""
     lines.append(Text(f"{len(left)} tasks left{more}" if left or more else "all runs are done"))
     lost = sum(one in records and records[one]["outcome"] == "killed" for one in plan.tasks)
@@ -95,13 +96,15 @@ def is_held(lease: Path) -> bool:
         return False
 
 
-def at_work(left: List[Task], study: StudyFolder) -> List[str]:
+def at_work(plan: Plan, study: StudyFolder) -> List[str]:
     """A line for each task that somebody holds, with how far it has come."""
     found = []
-    for task in left:
+    for task in plan.tasks.values():
         folder = study.folder(task.name)
         tried = attempts(folder)
         if not is_held(folder / "lease") or not tried or "ended" in tried[-1]:
+            continue
+        if is_dead(tried[-1], socket.gethostname()):
             continue
         losses = outcomes.losses(folder / "log") if task.kind == "train" else None
         progress = ""

@@ -83,6 +83,12 @@ def test_an_old_measurement_stays_until_a_better_one_is_there(tmp_path: Path) ->
     measured(outcome="out of memory")
     assert study.records()[name]["found"]["idle"] == [1.0]
     ask()
+    measured(busy=True, idle=[1.0, 1.5])
+    assert study.records()[name]["found"]["idle"] == [1.0]
+    ask()
+    measured(busy=True, idle=[0.5])
+    assert study.records()[name]["found"]["idle"] == [0.5]
+    ask()
     measured(idle=[0.01])
     assert study.records()[name]["found"]["idle"] == [0.01]
     for worse in ({"busy": True}, {"failed": [{"arm": "pre", "what": "int8"}]}):

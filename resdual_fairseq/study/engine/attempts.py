@@ -42,6 +42,11 @@ def note_end_of_killed(folder: Path) -> None:
         note_attempt(folder, {"id": tried[-1]["id"], "seconds": seconds})
 
 
+def is_dead(attempt: Dict[str, Any], host: str) -> bool:
+    """Whether who made the attempt is surely gone; of another host one cannot say."""
+    return bool(attempt["host"] == host and not psutil.pid_exists(attempt["pid"]))
+
+
 def ends_line(folder: Path) -> bool:
     return (folder / "attempts.jsonl").read_bytes().endswith(b"\n")
 
@@ -60,9 +65,7 @@ def next_run_folder(folder: Path, host: str) -> Path:
     """
     before = run_folder(folder)
     tried = attempts(folder)
-    if not tried or "ended" in tried[-1]:
-        return before
-    if tried[-1]["host"] == host and not psutil.pid_exists(tried[-1]["pid"]):
+    if not tried or "ended" in tried[-1] or is_dead(tried[-1], host):
         return before
     copy = folder / f"run-{len(tried) + 1}"
     shutil.rmtree(copy, ignore_errors=True)

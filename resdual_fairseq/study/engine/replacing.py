@@ -15,8 +15,8 @@ def replaces(new: Dict[str, Any], old: Dict[str, Any], was_asked_for: bool) -> b
 
 
 def is_worse(new: Dict[str, Any], old: Dict[str, Any]) -> bool:
-    """Whether a measurement was disturbed or lacks something, and the older one does not."""
-    disturbed = new["found"]["busy"] and not old["found"]["busy"]
+    """Whether a measurement was disturbed more than the older one, or lacks what that one has."""
+    disturbed = new["found"]["busy"] and max(new["found"]["idle"]) > max(old["found"]["idle"])
     return bool(disturbed or failures(new) - failures(old))
 
 
