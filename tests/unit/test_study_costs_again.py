@@ -78,7 +78,10 @@ def test_an_old_measurement_stays_until_a_better_one_is_there(tmp_path: Path) ->
         outcome = found.pop("outcome", "completed")
         study.write(studies.record(task, {**FOUND, **found}, outcome))
 
+    measured(busy=True, idle=[0.5], failed=[{"arm": "pre", "what": "int8"}])
+    ask()
     measured(busy=True, idle=[1.0])
+    assert study.records()[name]["found"]["idle"] == [1.0]
     ask()
     measured(outcome="out of memory")
     assert study.records()[name]["found"]["idle"] == [1.0]

@@ -54,7 +54,7 @@ def test_models_that_could_not_be_calibrated_are_no_runs(language: str, tmp_path
     assert "inf" not in re.findall(r"\w+", told)
     if language == "en":
         assert "0 of 0 runs" in told and NOT_STARTED + reason in told
-        assert "the narrower the range" not in told and "Trained at none" not in told
+        assert "the narrower the range" not in told and "trained at none" not in told
     else:
         assert "予備測定が失敗したため未実行：上限（0.2 GiB）" in told
 

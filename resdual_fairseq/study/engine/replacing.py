@@ -15,9 +15,16 @@ def replaces(new: Dict[str, Any], old: Dict[str, Any], was_asked_for: bool) -> b
 
 
 def is_worse(new: Dict[str, Any], old: Dict[str, Any]) -> bool:
-    """Whether a measurement was disturbed more than the older one, or lacks what that one has."""
-    disturbed = new["found"]["busy"] and max(new["found"]["idle"]) > max(old["found"]["idle"])
-    return bool(disturbed or failures(new) - failures(old))
+    """Whether a measurement lacks what the older one has, or was disturbed more.
+
+    Of two disturbed ones, that which lacks less is better, whatever else was at work.
+    """
+    before, now = failures(old), failures(new)
+    if now - before or not new["found"]["busy"]:
+        return bool(now - before)
+    if old["found"]["busy"] and now < before:
+        return False
+    return bool(max(new["found"]["idle"]) > max(old["found"]["idle"]))
 
 
 def failures(record: Dict[str, Any]) -> Set[Tuple[str, str]]:
