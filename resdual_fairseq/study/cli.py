@@ -17,6 +17,7 @@ from . import lock, records
 from .engine.remedies import sentence
 from .engine.tasks import StudyFolder
 from .new import write_spec
+from .planning.so_far import plan_so_far
 from .planning.todo import in_turn, make_plan, records_of, wanted
 from .spec.keys import Spec
 from .spec.reading import located, read_spec
@@ -166,12 +167,13 @@ def plan(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
 
 def work(options: argparse.Namespace, spec: Spec, study: StudyFolder) -> None:
     from .planning.again import inconclusive_costs
-    from .starting import start_here, start_on_slurm, watch
+    from .starting import end_as_by_ctrl_c, start_here, start_on_slurm, watch
 
     if options.slurm:
         jobs = start_on_slurm(spec, study, options.slurm)
         say("submitted: " + " ".join(job.job_id for job in jobs) + "; squeue shows them")
         return
+    end_as_by_ctrl_c()
     if options.costs:
         Worker(spec, study, say, kinds={"prepare", "calibrate"}).work()
         study.again = inconclusive_costs(spec, study)
@@ -265,16 +267,14 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
     except ResDualError as error:
         say(f"how many of them belong to what this spec asks for is not known yet: {error}")
         return
-    say(
-        f"of {known} in all, {used} belong to what this spec asks for so far, others may once "
-        "tuning has chosen their values"
-    )
+    more = ", others may once tuning has chosen their values" if used < known else ""
+    say(f"of {known} in all, {used} belong to what this spec asks for so far{more}")
 
 
 def results_in_use(spec: Spec, study: StudyFolder) -> Tuple[int, int]:
     """How many results a folder holds, and how many of them the plan asks for as far as it goes."""
     known = records_of(spec, study)
-    return len(study.records()), sum(name in known for name in make_plan(spec, known).tasks)
+    return len(study.records()), sum(name in known for name in plan_so_far(spec, known).tasks)
 
 
 if __name__ == "__main__":

@@ -100,18 +100,22 @@ def slurm_parameters(spec: Spec) -> Dict[str, Any]:
     return {"time": None, "cpus_per_task": spec.threads, **spec.slurm}
 
 
+def end_as_by_ctrl_c() -> None:
+    """Let what ends this process, and a terminal that closes, do what Ctrl-C does."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
+
+
 def watch(jobs: List[Any], study: StudyFolder, say: Callable[[str], None]) -> None:
     """Tell of every result that comes in, until all workers have ended.
 
-    Ctrl-C ends them, and so do what ends this process and a terminal that closes.
+    Ctrl-C ends them.
 
     Raises:
         ResDualError: a worker met something that a user has to mend.
     """
     known = set(study.records())
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, signal.default_int_handler)
     ended = False
     try:
         while not ended:

@@ -17,6 +17,7 @@ from .engine import outcomes
 from .engine.attempts import attempts, is_dead
 from .engine.tasks import StudyFolder
 from .planning.planned import Plan, Records, outcome
+from .planning.so_far import plan_so_far
 from .planning.todo import in_turn, make_plan, records_of, wanted
 from .spec.keys import Spec
 from .spec.parts import depth_name, values_name
@@ -45,7 +46,7 @@ def view(spec: Spec, study: StudyFolder) -> Tuple[Group, int]:
     records = records_of(spec, study)
     plan = make_plan(spec, records)
     left = wanted(plan, study, records)
-    lines: List[Text | Table] = [runs_table(spec, plan, records)]
+    lines: List[Text | Table] = [runs_table(spec, plan_so_far(spec, records), records)]
     lines += [Text(line) for line in at_work(plan, study)]
     more = f", and more once {plan.open} is done" if plan.open else ""
     lines.append(Text(f"{len(left)} tasks left{more}" if left or more else "all runs are done"))

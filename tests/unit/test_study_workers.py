@@ -127,6 +127,7 @@ def test_workers_end_with_the_process_that_started_them(
     try:
         for one in numbers[1:]:
             signal.signal(one, signal.SIG_DFL)
+        starting.end_as_by_ctrl_c()
         with pytest.raises(KeyboardInterrupt):
             starting.watch([job], StudyFolder(tmp_path), print)
     finally:

@@ -125,7 +125,9 @@ class Spent(NamedTuple):
 class Note:
     """What else a reader has to know, by the key of its text and with what stands in it."""
 
-    key: Literal["stopped", "not_all_known", "busy", "speed_busy", "speed_hosts", "cost_failed"]
+    key: Literal[
+        "stopped", "not_all_known", "untuned", "busy", "speed_busy", "speed_hosts", "cost_failed"
+    ]
     values: Dict[str, str] = field(default_factory=dict)
 
 
@@ -158,6 +160,7 @@ class Findings:
         changes: of the spec since the study began.
         sources, references: lines of the test set, where there is plain text.
         notes: what else a reader has to know.
+        untuned: models whose tuning, or calibration, is not done.
         stopped: the stage (``depth``, ``curves``) whose criterion ended the study.
         cost_processors: names of those on which the costs were measured.
     """
@@ -173,6 +176,7 @@ class Findings:
     sources: Tuple[str, ...] = ()
     references: Tuple[str, ...] = ()
     notes: Tuple[Note, ...] = ()
+    untuned: Tuple[Cell, ...] = ()
     stopped: str = ""
     cost_processors: Tuple[str, ...] = ()
 

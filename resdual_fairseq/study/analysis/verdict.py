@@ -2,7 +2,8 @@
 
 The report can be made at any time, and each look at an unfinished study is one more chance to be
 wrong. So quality and reliability stay undecided until every planned judging run of the primary
-endpoint is done; what is there before is shown, and decides nothing.
+endpoint is done, and the tuning of every arm there; what is there before is shown, and decides
+nothing.
 """
 
 import math
@@ -73,7 +74,8 @@ class Wanted:
     """What would help to decide.
 
     Attributes:
-        what: ``runs``: planned judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
+        what: ``tuning``: that of ``arms``, with which the grid may grow for all; ``runs``: planned
+            judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
             further seeds of each arm (None where no variance is known to tell from);
             ``training``: larger budgets; ``speeds``: those of which budgets were made, measured
             again; ``limits``: higher ones of time or memory; ``rates``: other tuned values;
@@ -84,13 +86,14 @@ class Wanted:
     """
 
     what: Literal[
-        "runs", "seeds", "test_lines", "costs", "training", "speeds", "limits", "rates", "crashes",
-        "nothing",
+        "tuning", "runs", "seeds", "test_lines", "costs", "training", "speeds", "limits", "rates",
+        "crashes", "nothing",
     ]  # fmt: skip
     criteria: Tuple[CriterionName, ...]
     arm: str = ""
     seeds: Tuple[int, ...] = ()
     count: Optional[int] = None
+    arms: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class Verdict:
 
     Attributes:
         primary: the comparison at the primary endpoint, with its runs and intervals.
-        is_interim: whether planned judging runs of the primary endpoint are not done.
+        is_interim: whether planned judging runs of the primary endpoint, or the tuning of an arm
+            at its size, are not done.
     """
 
     decision: Decision
@@ -139,9 +143,14 @@ def decide(criteria: List[Criterion]) -> Decision:
 
 
 def missing_runs(findings: Findings, primary: Comparison) -> List[Wanted]:
-    """The planned judging runs of the primary endpoint that neither failed nor have a score."""
-    bounds = findings.spec.criteria
-    wanted = []
+    """The planned judging runs of the primary endpoint that neither failed nor have a score.
+
+    And the tuning of whatever arm at its size, since both arms' values may change with it.
+    """
+    bounds, place = findings.spec.criteria, primary_place(findings)
+    size = place.depth, place.width
+    untuned = tuple(one.arm for one in findings.untuned if (one.depth, one.width) == size)
+    wanted = [Wanted("tuning", ("quality", "reliability"), arms=untuned)] if untuned else []
     for arm, runs in ((bounds.candidate, primary.candidate), (bounds.baseline, primary.baseline)):
         done = {
             run.seed for run in runs if has_failed(run) or score(run, bounds.metric) is not None

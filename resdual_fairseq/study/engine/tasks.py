@@ -79,8 +79,8 @@ def read_record(path: Path, name: str) -> Record:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        wrong_format = record["format"] != FORMAT
         whole = sealed(record) == record
-        wrong_format = whole and record["format"] != FORMAT
         same = whole and Task(**record["task"]).name == name and set(record) >= KEYS
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         whole = wrong_format = same = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from .. import lock
-from ..analysis.table import Findings, Note, Run, Spent
+from ..analysis.table import Cell, Findings, Note, Run, Spent
 from ..engine.attempts import run_folder
 from ..engine.tasks import Record, StudyFolder
 from ..measuring import costs
@@ -17,7 +17,8 @@ from ..spec.parts import depth_name
 from ..work import data, evaluating
 from .planned import Plan, PlannedRun, Records, failed, outcome
 from .repeating import shell_commands
-from .todo import make_plan, records_of
+from .so_far import plan_so_far
+from .todo import records_of
 
 TRAINING_AND_TEST = ("train", "evaluate")
 """Kinds of tasks whose time is that of the study; costs are measured apart."""
@@ -28,7 +29,7 @@ NOT_STARTED = "not started, since the calibration of this model ended so: "
 def collect(spec: Spec, study: StudyFolder) -> Findings:
     """What a study has found so far."""
     records = records_of(spec, study)
-    plan = make_plan(spec, records)
+    plan = plan_so_far(spec, records)
     used = [records[name] for name in plan.tasks if name in records]
     measures = [one for one in used if one["task"]["kind"] == "measure" and one["found"]]
     measured = [one["found"] for one in measures]
@@ -44,6 +45,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         sources=lines(test_text(spec, study, plan, "source")),
         references=lines(test_text(spec, study, plan, "target")),
         notes=tuple(notes(spec, plan, records, measured)),
+        untuned=tuple(named(cell, spec) for cell in plan.untuned),
         stopped=plan.stopped,
         cost_processors=tuple(
             dict.fromkeys(
@@ -74,7 +76,7 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
     parts = dict.fromkeys([*run.train, run.last])
     hypotheses = run_folder(study.folder(run.last)) / evaluating.HYPOTHESES
     return Run(
-        cell=run.cell._replace(depth=depth_name(run.cell.depth, spec.task)),
+        cell=named(run.cell, spec),
         role=run.role,
         values=run.values,
         seed=run.seed,
@@ -94,6 +96,10 @@ def row_of(run: PlannedRun, spec: Spec, plan: Plan, records: Records, study: Stu
         task=run.last,
         commands=tuple(shell_commands(spec, list(parts), plan, study)),
     )
+
+
+def named(cell: Cell, spec: Spec) -> Cell:
+    return cell._replace(depth=depth_name(cell.depth, spec.task))
 
 
 def detail(run: PlannedRun, record: Optional[Record]) -> str:
@@ -170,10 +176,27 @@ def notes(
         found.append(Note("stopped", {"stage": plan.stopped}))
     if plan.open:
         found.append(Note("not_all_known", {"what": plan.open}))
+        found += notes_of_untuned(spec, plan, records)
     if spec.budgets.is_timed:
         found += notes_of_speeds([records[n] for n in plan.calibrations.values() if n in records])
     found += notes_of_costs(measured)
     return found
+
+
+def notes_of_untuned(spec: Spec, plan: Plan, records: Records) -> List[Note]:
+    """Where arms are judged while others are still tuned."""
+    judged = {
+        (run.cell.depth, run.cell.width) for run in plan.runs
+        if run.role == "judging" and outcome(run, records) is not None
+    }  # fmt: skip
+    arms: Dict[str, List[str]] = {}
+    for cell in plan.untuned:
+        if (cell.depth, cell.width) in judged:
+            size = f"{depth_name(cell.depth, spec.task)} x {cell.width}"
+            arms.setdefault(size, []).append(cell.arm)
+    return [
+        Note("untuned", {"size": size, "arms": ", ".join(names)}) for size, names in arms.items()
+    ]
 
 
 def notes_of_costs(measured: List[Mapping[str, Any]]) -> List[Note]:

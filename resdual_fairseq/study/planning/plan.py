@@ -21,12 +21,20 @@ from .planned import Plan, PlannedRun, Records, failed, outcome
 
 
 class Planner:
-    """Builds the plan of a spec; ``inputs`` are the checksums of its data."""
+    """Builds the plan of a spec.
+
+    Args:
+        inputs: checksums of its data.
+        so_far: do not wait for calibrations, for the tuning of other arms, or for a stage; never
+            to work by, since a grid may grow for all.
+    """
 
     def __init__(
-        self, spec: Spec, records: Records, inputs: Inputs, user_dirs: Mapping[str, str]
-    ) -> None:
+        self, spec: Spec, records: Records, inputs: Inputs, user_dirs: Mapping[str, str],
+        so_far: bool = False,
+    ) -> None:  # fmt: skip
         self.spec, self.records, self.inputs, self.user_dirs = spec, records, inputs, user_dirs
+        self.so_far = so_far
         self.plan = Plan()
 
     def add(self, task: Task, goal: bool = False) -> str:
@@ -43,7 +51,8 @@ class Planner:
         """The plan, as far as results let it be known."""
         for arm, depth, width in self.models():
             self.calibrate(arm, depth, width)
-        if any(self.result(name) is None for name in self.plan.calibrations.values()):
+        missing = any(self.result(name) is None for name in self.plan.calibrations.values())
+        if missing and not self.so_far:
             self.plan.open = "calibration"
             return self.plan
         self.plan.untrained = self.untrained()
@@ -123,9 +132,9 @@ class Planner:
 
     def untrained(self) -> float:
         for name in self.plan.calibrations.values():
-            found = self.records[name]["found"]
-            if "symbols" in found:
-                return math.log2(found["symbols"])
+            record = self.result(name)
+            if record is not None and "symbols" in record["found"]:
+                return math.log2(record["found"]["symbols"])
         return math.inf
 
     def depth(self, depth: str) -> str:
@@ -268,7 +277,10 @@ class Planner:
     def tuned(self, depth: str, width: int) -> Dict[str, Dict[str, Value]]:
         """The best values of every arm whose tuning is done; adds what is still to try."""
         budget = self.spec.search.budget or max(self.spec.budgets.values)
-        cells = [Cell(arm, depth, width, 1.0) for arm in self.spec.arms]
+        cells = [
+            Cell(arm, depth, width, 1.0) for arm in self.spec.arms
+            if self.plan.calibrations[arm, depth, width] in self.records
+        ]  # fmt: skip
         longest: Dict[str, Value] = {
             name: one.high for name, one in self.spec.search.ranges.items()
         }
@@ -291,7 +303,7 @@ class Planner:
 
         return search.best(
             self.spec.search, cells, loss, lambda values: self.warm_up_fits(values, cells),
-            self.plan.untrained,
+            self.plan.untrained, self.so_far,
         )  # fmt: skip
 
     def judge(
@@ -343,7 +355,7 @@ class Planner:
 
     def ends(self, stage: str, bound: Optional[float]) -> bool:
         """Whether later stages wait for this one, or are called off by its criterion."""
-        if bound is None:
+        if bound is None or self.so_far:
             return False
         if self.plan.open or any(self.outcome(run) is None for run in self.plan.runs):
             self.plan.open = self.plan.open or f"stage {stage}"

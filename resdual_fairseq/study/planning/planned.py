@@ -46,6 +46,7 @@ class Plan:
         waits_for_stage: whether a stage's criterion is still to decide on the next stage.
         stopped: the stage whose criterion ended the study.
         calibrations: names of the calibration tasks by arm, depth and width.
+        untuned: models whose values may still change; of plans to be shown (so_far.py).
     """
 
     tasks: Dict[str, Task] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Plan:
     waits_for_stage: bool = False
     stopped: str = ""
     calibrations: Dict[Tuple[str, str, int], str] = field(default_factory=dict)
+    untuned: List[Cell] = field(default_factory=list)
 
     @property
     def runs(self) -> List[PlannedRun]:

@@ -13,6 +13,7 @@ from ..spec.keys import Spec
 from ..spec.parts import depth_name, values_name
 from .estimates import disk, estimates, power_table
 from .findings import collect
+from .so_far import plan_so_far
 from .todo import make_plan, records_of
 
 GIB = 1 << 30
@@ -91,7 +92,7 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
     names = ("arm", "depth", "width", "data", "for", "values", "seeds", unit_name(spec), "updates")
     for name in names:
         table.add_column(name)
-    plan = make_plan(spec, records_of(spec, study))
+    plan = plan_so_far(spec, records_of(spec, study))
     groups: dict = {}
     for run in plan.runs:
         key = (run.cell, run.role, values_name(run.values), run.budget, run.updates)

@@ -24,6 +24,7 @@ def best(
     loss: Loss,
     fits: Fits = lambda values: True,
     untrained: float = math.inf,
+    so_far: bool = False,
 ) -> Dict[str, Values]:
     """The best values of every arm whose search is done, by arm.
 
@@ -32,12 +33,16 @@ def best(
         loss: the validation loss of values, None while it is not known; asking plans the run.
         fits: whether a value that a grid would grow by can be trained with.
         untrained: the loss from which on an arm has learned nothing, so that it makes no grid grow.
+        so_far: give what is best so far of the arms that have tried the grid given, too.
     """
     if search.method == "tpe":
         found = {cell.arm: adaptive(search, cell, loss) for cell in cells}
         return {arm: values for arm, values in found.items() if values is not None}
     trials = grid(search.values) if search.method == "grid" else spread(search)
     losses = all_losses(cells, trials, loss)
+    if so_far:
+        losses = {arm: ones for arm, ones in losses.items() if None not in ones}
+        cells = [cell for cell in cells if cell.arm in losses]
     values = {name: [number(one) for one in ones] for name, ones in search.values.items()}
     for _ in range(search.extend if search.method == "grid" else 0):
         if not is_complete(losses):
@@ -49,7 +54,7 @@ def best(
         values = wider
         trials = grid(values)
         losses = all_losses(cells, trials, loss)
-    if not is_complete(losses):
+    if not is_complete(losses) and not so_far:
         # Whoever is done may still have to try what another arm's edge adds.
         return {}
     return {cell.arm: lowest(trials, losses[cell.arm]) for cell in cells}
@@ -75,8 +80,9 @@ def least(losses: Sequence[Optional[float]]) -> float:
 
 
 def lowest(trials: List[Values], losses: Sequence[Optional[float]]) -> Values:
-    """The values of the lowest loss, the first of equals."""
-    return min(zip(losses, range(len(trials)), trials), key=lambda one: (one[0], one[1]))[2]
+    """The values of the lowest loss that is known, the first of equals."""
+    known = [one for one in zip(losses, range(len(trials)), trials) if one[0] is not None]
+    return min(known, key=lambda one: (one[0], one[1]))[2]
 
 
 def grid(values: Dict[str, List[Value]]) -> List[Values]:

@@ -62,7 +62,8 @@ def interim(analysis: Analysis, say: Texts) -> str:
     planned = {(run.cell.arm, run.seed) for run in runs}
     arms = (analysis.candidate, analysis.baseline)
     planned |= {(arm, seed) for arm in arms for seed in analysis.spec.seeds}
-    return say("interim", done=done, planned=len(planned))
+    untuned = any(one.what == "tuning" for one in analysis.verdict.wanted)
+    return say("interim_tuning" if untuned else "interim", done=done, planned=len(planned))
 
 
 def reason(analysis: Analysis, say: Texts) -> str:

@@ -1,0 +1,128 @@
+"""Protects the report of a study that has grown: what was found before stays in sight."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import pytest
+from helpers import studies
+from helpers.pages import page, words_of
+
+from resdual_fairseq.study import cli
+from resdual_fairseq.study.analysis.table import Findings, Run
+from resdual_fairseq.study.analysis.verdict import Wanted, judge
+from resdual_fairseq.study.engine.attempt import Attempt
+from resdual_fairseq.study.planning.findings import collect
+from resdual_fairseq.study.planning.todo import make_plan, wanted
+
+SEARCH = {"values": {"lr": [0.001, 0.002, 0.004]}, "extend": 1}
+ARMS = {**studies.SPEC["arms"], "post": "--arch resdual_transformer --residual post"}
+SMALL = {"search": SEARCH, "depths": [2], "budgets": {"unit": "updates", "values": [20]}}
+
+
+def train(attempt: Attempt) -> studies.Found:
+    """Low rates are best, but for Post-LN, which makes the grid grow upwards as well."""
+    ending, found = studies.train(attempt)
+    loss = 0.1 / found["valid_loss"] if attempt.task.arm == "post" else found["valid_loss"]
+    return ending, {**found, "valid_loss": loss}
+
+
+def found_by(tmp_path: Path, **changes: Any) -> Findings:
+    return collect(*studies.study_of(write(tmp_path, **changes)))
+
+
+def write(tmp_path: Path, **changes: Any) -> Path:
+    return studies.write_spec(tmp_path, **{**SMALL, **changes})
+
+
+def judged(findings: Findings) -> Dict[Tuple[Any, ...], Run]:
+    """What is done, without the attempts that are told of the first of several runs."""
+    return {
+        (run.cell, tuple(run.values.items()), run.seed, run.budget): replace(run, failures={})
+        for run in findings.runs
+        if run.role == "judging" and run.outcome is not None
+    }
+
+
+def size_of(wants: Tuple[Wanted, ...]) -> List[Tuple[str, ...]]:
+    return [one.arms for one in wants if one.what == "tuning"]
+
+
+def test_a_new_depth_takes_nothing_out_of_the_report(tmp_path: Path) -> None:
+    studies.work(write(tmp_path), train=train)
+    before = found_by(tmp_path)
+    after = found_by(tmp_path, depths=[2, 3])
+    assert judged(after) == judged(before)
+    assert len(judged(before)) == 4
+    assert after.spent == before.spent
+    old, new = judge(before), judge(after)
+    assert (old.decision, old.criteria) == (new.decision, new.criteria)
+    assert not new.is_interim
+    assert {(cell.arm, cell.depth) for cell in after.untuned} == {
+        ("pre", "3+3"), ("resdual", "3+3"),
+    }  # fmt: skip
+
+
+def test_a_new_arm_makes_the_verdict_wait_and_nothing_vanish(tmp_path: Path) -> None:
+    studies.work(write(tmp_path), train=train)
+    before = found_by(tmp_path)
+    path = write(tmp_path, arms=ARMS)
+    spec, study = studies.study_of(path)
+    for calibrated in (False, True):
+        if calibrated:
+            studies.planned(path)
+        findings = collect(spec, study)
+        assert judged(findings) == judged(before)
+        assert {cell.arm for cell in findings.untuned} == {"post"}
+        verdict = judge(findings)
+        assert (verdict.decision, verdict.is_interim) == ("undecided", True)
+        assert size_of(verdict.wanted) == [("post",)]
+        assert verdict.primary.gain == judge(before).primary.gain
+        known = study.records()
+        kinds = {one.kind for one in wanted(make_plan(spec, known), study, known)}
+        assert kinds == ({"train"} if calibrated else {"calibrate"})  # workers wait as before
+    text = words_of(page(findings, tmp_path / "report"))
+    assert "Finish the tuning of post" in text
+    assert "At 2+2 x 32 the tuning of post is not done" in text
+    assert cli.results_in_use(spec, study)[1] > len(judged(before))
+
+
+def test_what_the_grid_grows_to_is_judged_in_the_end(tmp_path: Path) -> None:
+    studies.work(write(tmp_path), train=train)
+    path = write(tmp_path, arms=ARMS)
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    whole = collect(spec, study)
+    assert not whole.untuned
+    values = {(run.cell.arm, run.values["lr"]) for run in whole.runs if run.role == "judging"}
+    assert values == {("pre", 0.0005), ("resdual", 0.0005), ("post", 0.008)}
+    grown = next(
+        run for run in whole.runs
+        if run.role == "tuning" and run.cell.arm == "pre" and run.values["lr"] == 0.008
+    )  # fmt: skip
+    (study.folder(grown.task) / "result.json").unlink()
+    early = collect(*studies.study_of(path))
+    assert [(cell.arm, cell.depth) for cell in early.untuned] == [("pre", grown.cell.depth)]
+    assert judged(early) == judged(whole)
+
+
+def test_nothing_is_shown_of_arms_that_have_not_tried_the_grid(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    tried = next(run for run in collect(spec, study).runs if run.role == "tuning")
+    assert tried.cell.arm == "pre"
+    (study.folder(tried.task) / "result.json").unlink()
+    left = judged(collect(*studies.study_of(path)))
+    assert {run.cell.arm for run in left.values()} == {"resdual"}
+
+
+@pytest.mark.parametrize("kind", ["calibrate", "train"])
+def test_a_study_that_has_just_begun_shows_its_plan(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path)
+    if kind == "train":
+        studies.planned(path)
+    findings = collect(*studies.study_of(path))
+    assert not judged(findings)
+    assert len(findings.untuned) == 2
+    assert size_of(judge(findings).wanted) == [("pre", "resdual")]
