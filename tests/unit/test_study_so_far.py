@@ -106,15 +106,52 @@ def test_what_the_grid_grows_to_is_judged_in_the_end(tmp_path: Path) -> None:
     assert judged(early) == judged(whole)
 
 
-def test_nothing_is_shown_of_arms_that_have_not_tried_the_grid(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "search",
+    [
+        {**SEARCH, "values": {"lr": [0.001, 0.002, 0.003, 0.004]}},
+        {**SEARCH, "values": {"lr": [0.001, 0.002, 0.004, 0.008]}},  # the best is beyond
+        {**SEARCH, "seeds": [1, 2]},
+    ],
+)
+def test_a_new_search_keeps_in_sight_what_was_judged(
+    tmp_path: Path, search: Dict[str, Any]
+) -> None:
+    studies.work(write(tmp_path), train=train)
+    before = found_by(tmp_path)
+    after = found_by(tmp_path, search=search)
+    assert judged(after) == judged(before)
+    assert {cell.arm for cell in after.untuned} == {"pre", "resdual"}
+    assert size_of(judge(after).wanted) == [("pre", "resdual")]
+
+
+def test_a_trial_that_is_missing_leaves_the_best_one_in_sight(tmp_path: Path) -> None:
     path = write(tmp_path)
     studies.work(path, train=train)
     spec, study = studies.study_of(path)
-    tried = next(run for run in collect(spec, study).runs if run.role == "tuning")
-    assert tried.cell.arm == "pre"
-    (study.folder(tried.task) / "result.json").unlink()
-    left = judged(collect(*studies.study_of(path)))
-    assert {run.cell.arm for run in left.values()} == {"resdual"}
+    whole = collect(spec, study)
+    worse = next(run for run in whole.runs if run.role == "tuning" and run.values["lr"] == 0.004)
+    (study.folder(worse.task) / "result.json").unlink()
+    early = collect(*studies.study_of(path))
+    assert judged(early) == judged(whole)
+    assert [cell.arm for cell in early.untuned] == [worse.cell.arm]
+
+
+@pytest.mark.parametrize(("stages", "to_come"), [({}, 1), ({"depth": {"stop_below": 0.1}}, 0)])
+def test_what_is_sure_to_come_is_shown_too(
+    tmp_path: Path, stages: Dict[str, Any], to_come: int
+) -> None:
+    path = write(tmp_path)
+    studies.work(path, train=train)
+    spec, study = studies.study_of(path)
+    gone = next(run for run in collect(spec, study).runs if run.role == "judging")
+    (plan_run,) = (run for run in make_plan(spec, study.records()).runs if run.last == gone.task)
+    for task in (*plan_run.train, plan_run.last):
+        (study.folder(task) / "result.json").unlink()
+    findings = found_by(tmp_path, depths=[2, 3], stages=stages)
+    rows = [run for run in findings.runs if run.role == "judging" and run.outcome is None]
+    assert [(run.cell, run.seed) for run in rows] == to_come * [(gone.cell, gone.seed)]
+    assert not judge(findings).wanted[0].arms
 
 
 @pytest.mark.parametrize("kind", ["calibrate", "train"])

@@ -25,16 +25,16 @@ class Planner:
 
     Args:
         inputs: checksums of its data.
-        so_far: do not wait for calibrations, for the tuning of other arms, or for a stage; never
-            to work by, since a grid may grow for all.
+        needs: what has to be known of an arm's tuning; with other than "all arms" it waits for no
+            calibration and no stage either, and is never to work by, since a grid may grow for all.
     """
 
     def __init__(
         self, spec: Spec, records: Records, inputs: Inputs, user_dirs: Mapping[str, str],
-        so_far: bool = False,
+        needs: search.Needs = "all arms",
     ) -> None:  # fmt: skip
         self.spec, self.records, self.inputs, self.user_dirs = spec, records, inputs, user_dirs
-        self.so_far = so_far
+        self.needs = needs
         self.plan = Plan()
 
     def add(self, task: Task, goal: bool = False) -> str:
@@ -52,7 +52,7 @@ class Planner:
         for arm, depth, width in self.models():
             self.calibrate(arm, depth, width)
         missing = any(self.result(name) is None for name in self.plan.calibrations.values())
-        if missing and not self.so_far:
+        if missing and self.needs == "all arms":
             self.plan.open = "calibration"
             return self.plan
         self.plan.untrained = self.untrained()
@@ -299,11 +299,12 @@ class Planner:
                     # Nothing that completed has a higher loss (outcomes.divergence).
                     worst = 2 * self.plan.untrained
                     found.append(worst if failed(record) else record["found"]["valid_loss"])
-            return sum(found) / len(found) if len(found) == len(self.spec.search.seeds) else None
+            least = 1 if self.needs == "any trial" else len(self.spec.search.seeds)
+            return sum(found) / len(found) if len(found) >= least else None
 
         return search.best(
             self.spec.search, cells, loss, lambda values: self.warm_up_fits(values, cells),
-            self.plan.untrained, self.so_far,
+            self.plan.untrained, self.needs,
         )  # fmt: skip
 
     def judge(
@@ -355,7 +356,7 @@ class Planner:
 
     def ends(self, stage: str, bound: Optional[float]) -> bool:
         """Whether later stages wait for this one, or are called off by its criterion."""
-        if bound is None or self.so_far:
+        if bound is None or self.needs != "all arms":
             return False
         if self.plan.open or any(self.outcome(run) is None for run in self.plan.runs):
             self.plan.open = self.plan.open or f"stage {stage}"

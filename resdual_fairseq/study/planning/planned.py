@@ -46,7 +46,7 @@ class Plan:
         waits_for_stage: whether a stage's criterion is still to decide on the next stage.
         stopped: the stage whose criterion ended the study.
         calibrations: names of the calibration tasks by arm, depth and width.
-        untuned: models whose values may still change; of plans to be shown (so_far.py).
+        untuned: models whose values may still change; of plans to be shown only (so_far.py).
     """
 
     tasks: Dict[str, Task] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Literal, Optional, Sequence
 
 from ..analysis.table import Cell
 from ..engine.tasks import digest
@@ -14,6 +14,7 @@ from ..spec.search_space import Range, Search, Values, clean
 
 Loss = Callable[[Cell, Values], Optional[float]]
 Fits = Callable[[Values], bool]
+Needs = Literal["all arms", "own trials", "any trial"]
 DIGITS = 4
 """Significant digits of drawn values, so that they can be read and typed."""
 
@@ -24,7 +25,7 @@ def best(
     loss: Loss,
     fits: Fits = lambda values: True,
     untrained: float = math.inf,
-    so_far: bool = False,
+    needs: Needs = "all arms",
 ) -> Dict[str, Values]:
     """The best values of every arm whose search is done, by arm.
 
@@ -33,19 +34,24 @@ def best(
         loss: the validation loss of values, None while it is not known; asking plans the run.
         fits: whether a value that a grid would grow by can be trained with.
         untrained: the loss from which on an arm has learned nothing, so that it makes no grid grow.
-        so_far: give what is best so far of the arms that have tried the grid given, too.
+        needs: what has to be known before an arm has best values: all that every arm tries; the
+            values given, of the arm itself; or any trial. Other than the first is to be shown,
+            never to work by.
     """
     if search.method == "tpe":
-        found = {cell.arm: adaptive(search, cell, loss) for cell in cells}
+        found = {cell.arm: adaptive(search, cell, loss, needs) for cell in cells}
         return {arm: values for arm, values in found.items() if values is not None}
     trials = grid(search.values) if search.method == "grid" else spread(search)
     losses = all_losses(cells, trials, loss)
-    if so_far:
-        losses = {arm: ones for arm, ones in losses.items() if None not in ones}
+    if needs != "all arms":
+        enough = all if needs == "own trials" else any
+        losses = {
+            arm: ones for arm, ones in losses.items() if enough(one is not None for one in ones)
+        }
         cells = [cell for cell in cells if cell.arm in losses]
     values = {name: [number(one) for one in ones] for name, ones in search.values.items()}
     for _ in range(search.extend if search.method == "grid" else 0):
-        if not is_complete(losses):
+        if needs != "any trial" and not is_complete(losses):
             break
         chosen = [lowest(trials, ones) for ones in losses.values() if least(ones) < untrained]
         wider = extended(values, chosen, fits)
@@ -54,7 +60,7 @@ def best(
         values = wider
         trials = grid(values)
         losses = all_losses(cells, trials, loss)
-    if not is_complete(losses) and not so_far:
+    if needs == "all arms" and not is_complete(losses):
         # Whoever is done may still have to try what another arm's edge adds.
         return {}
     return {cell.arm: lowest(trials, losses[cell.arm]) for cell in cells}
@@ -157,7 +163,7 @@ def spread(search: Search) -> List[Values]:
     return [placed(search, point) for point in points]
 
 
-def adaptive(search: Search, cell: Cell, loss: Loss) -> Optional[Values]:
+def adaptive(search: Search, cell: Cell, loss: Loss, needs: Needs = "all arms") -> Optional[Values]:
     """Generations of Optuna's TPE; each is drawn from all finished ones, alike in every process."""
     import optuna
     from optuna.distributions import FloatDistribution, IntDistribution
@@ -188,5 +194,7 @@ def adaptive(search: Search, cell: Cell, loss: Loss) -> Optional[Values]:
         done += batch
         losses += [loss(cell, values) for values in batch]
         if any(one is None for one in losses):
-            return None
-    return lowest(done, losses)
+            break
+    is_known = [one is not None for one in losses]
+    enough = any(is_known) if needs == "any trial" else all(is_known)
+    return lowest(done, losses) if enough else None

@@ -7,39 +7,49 @@ from ..spec.keys import Spec
 from ..work import data
 from .plan import Planner
 from .planned import Plan, PlannedRun, Records, outcome
+from .search import Needs
 from .todo import make_plan
 
 
 def plan_so_far(spec: Spec, records: Records) -> Plan:
-    """The plan, and every further run that has begun at the best values that are known so far.
+    """The plan, and further runs: those that are sure to come, and those that have begun.
 
-    A new arm makes the others wait at its sizes, since their grid may grow with it. What they
-    found before stays in sight.
+    A new arm makes the others wait at its sizes, since their grid may grow with it, and a new value
+    makes all wait. What was judged before stays in sight, at the best values that are known.
     """
     plan = make_plan(spec, records)
     if not plan.open:
         return plan
-    inputs, user_dirs = data.input_checksums(spec), data.user_dirs(spec)
-    early = Planner(spec, records, inputs, user_dirs, so_far=True).expand()
-    begun = {row: run for row, run in early.rows.items() if has_begun(run, records)}
-    plan.rows = {**plan.rows, **{row: run for row, run in begun.items() if row not in plan.rows}}
+    sure, early = early_plan(spec, records, "own trials"), early_plan(spec, records, "any trial")
+    stages = spec.stages
+    may_stop = any(one.stop_below is not None for one in (stages.depth, stages.curves))
+    likely = {} if may_stop else sure.rows
+    shown = {
+        row: run for row, run in early.rows.items() if row in likely or has_begun(run, records)
+    }
+    plan.rows = {**plan.rows, **{row: run for row, run in shown.items() if row not in plan.rows}}
     plan.tasks = {**plan.tasks, **early.tasks}
     plan.untrained = early.untrained
     plan.untuned = [
         Cell(*model, fraction=1.0)
         for model, calibration in plan.calibrations.items()
-        if calibration not in records or is_open(Cell(*model, fraction=1.0), plan, early, records)
+        if calibration not in records or is_open(Cell(*model, fraction=1.0), plan, records)
     ]
     return plan
+
+
+def early_plan(spec: Spec, records: Records, needs: Needs) -> Plan:
+    inputs, user_dirs = data.input_checksums(spec), data.user_dirs(spec)
+    return Planner(spec, records, inputs, user_dirs, needs).expand()
 
 
 def has_begun(run: PlannedRun, records: Records) -> bool:
     return any(name in records for name in (*run.train, run.last))
 
 
-def is_open(cell: Cell, plan: Plan, early: Plan, records: Records) -> bool:
+def is_open(cell: Cell, plan: Plan, records: Records) -> bool:
     """Whether a value is still to be tried, or was killed from outside."""
-    for run in (*plan.runs, *early.runs):
+    for run in plan.runs:
         if run.cell == cell and run.role == "tuning":
             record = outcome(run, records)
             if record is None or record["outcome"] == "killed":

@@ -45,6 +45,11 @@ def reached(analysis: Analysis, arm: str, depth: str, wanted: float) -> Optional
     return None
 
 
+def has_judged(analysis: Analysis, arm: str, depth: str) -> bool:
+    places = [analysis.at(depth, budget=budget) for budget in analysis.budgets]
+    return any(run.outcome for place in places for run in analysis.runs(arm, place))
+
+
 def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
     """The time to the baseline's final quality, of every arm and depth."""
     rows = []
@@ -53,7 +58,8 @@ def target_blocks(analysis: Analysis, say: Texts) -> List[Block]:
         for arm in analysis.arms if wanted is not None else []:
             assert wanted is not None
             found = reached(analysis, arm, depth, wanted)
-            cells = [NOTHING, NOTHING, say("not_reached")]
+            judged = has_judged(analysis, arm, depth)
+            cells = [NOTHING, NOTHING, say("not_reached") if judged else NOTHING]
             if found is not None:
                 measured = found.measured_seconds
                 cells = [
