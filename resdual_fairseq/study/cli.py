@@ -140,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
         for line in changes:
             say(line)
         if changes and options.mode != "import":
-            known, used = results_in_use(spec, study)
+            known, used, _ = results_in_use(spec, study)
             say(f"of {known} results here, {used} belong to what this spec asks for so far")
     {
         "plan": plan, "run": work, "status": status, "report": report, "export": export,
@@ -263,18 +263,22 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
     new = records.import_records(study, options.records, options.costs)
     say(f"took up {new} new results from {options.records}")
     try:
-        known, used = results_in_use(spec, study)
+        known, used, waits = results_in_use(spec, study)
     except ResDualError as error:
         say(f"how many of them belong to what this spec asks for is not known yet: {error}")
         return
-    more = ", others may once tuning has chosen their values" if used < known else ""
+    more = ", others may once tuning has chosen their values" if waits and used < known else ""
     say(f"of {known} in all, {used} belong to what this spec asks for so far{more}")
 
 
-def results_in_use(spec: Spec, study: StudyFolder) -> Tuple[int, int]:
-    """How many results a folder holds, and how many of them the plan asks for as far as it goes."""
+def results_in_use(spec: Spec, study: StudyFolder) -> Tuple[int, int, str]:
+    """How many results a folder holds, how many of them the plan asks for, and what it waits for.
+
+    That is empty where the plan is known to its end.
+    """
     known = records_of(spec, study)
-    return len(study.records()), sum(name in known for name in plan_so_far(spec, known).tasks)
+    plan = plan_so_far(spec, known)
+    return len(study.records()), sum(name in known for name in plan.tasks), plan.open
 
 
 if __name__ == "__main__":

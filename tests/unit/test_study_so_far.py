@@ -6,16 +6,22 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 from helpers import studies
+from helpers.findings import made_findings
 from helpers.pages import page, words_of
 
 from resdual_fairseq.study import cli
-from resdual_fairseq.study.analysis.table import Findings, Run
+from resdual_fairseq.study.analysis.comparisons import primary_place
+from resdual_fairseq.study.analysis.table import Cell, Findings, Run
 from resdual_fairseq.study.analysis.verdict import Wanted, judge
 from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.planning.findings import collect
 from resdual_fairseq.study.planning.todo import make_plan, wanted
+from resdual_fairseq.study.report.analysis import Analysis
+from resdual_fairseq.study.report.front import interim
+from resdual_fairseq.study.report.texts import Texts
 
 SEARCH = {"values": {"lr": [0.001, 0.002, 0.004]}, "extend": 1}
+SOBOL = {"method": "sobol", "ranges": {"lr": {"low": 0.001, "high": 0.004}}, "trials": 2}
 ARMS = {**studies.SPEC["arms"], "post": "--arch resdual_transformer --residual post"}
 SMALL = {"search": SEARCH, "depths": [2], "budgets": {"unit": "updates", "values": [20]}}
 
@@ -106,6 +112,47 @@ def test_what_the_grid_grows_to_is_judged_in_the_end(tmp_path: Path) -> None:
     assert judged(early) == judged(whole)
 
 
+def test_a_new_arm_that_makes_no_grid_grow_yet_hides_nothing(tmp_path: Path) -> None:
+    search = {**SEARCH, "extend": 2}
+    studies.work(write(tmp_path, search=search), train=train)
+    before = found_by(tmp_path, search=search)
+    assert {run.values["lr"] for run in judged(before).values()} == {0.00025}
+    _, study, plan = studies.planned(write(tmp_path, search=search, arms=ARMS))
+    for run in plan.runs:  # the trials of the given grid, of which the highest rate is best
+        if run.cell.arm == "post":
+            loss = 0.01 / float(run.values["lr"])
+            for name in run.train:
+                found = {"valid_loss": loss, "valid": [[20, loss]]}
+                study.write(studies.record(plan.tasks[name], found))
+    early = found_by(tmp_path, search=search, arms=ARMS)
+    assert judged(early) == judged(before)
+    assert {cell.arm for cell in early.untuned} == {"pre", "resdual", "post"}
+    tried = {run.values["lr"] for run in early.runs if run.role == "tuning"}
+    assert tried == {0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008}
+
+
+@pytest.mark.parametrize("search", [{**SEARCH, "extend": 0}, SOBOL])
+def test_no_verdict_waits_for_an_arm_that_cannot_change_it(
+    tmp_path: Path, search: Dict[str, Any]
+) -> None:
+    studies.work(write(tmp_path, search=search), train=train)
+    before = judge(found_by(tmp_path, search=search))
+    studies.planned(write(tmp_path, search=search, arms=ARMS))
+    findings = found_by(tmp_path, search=search, arms=ARMS)
+    assert {cell.arm for cell in findings.untuned} == {"post"}
+    assert judge(findings) == before
+
+
+def test_a_decided_verdict_whose_tuning_goes_on_says_so(tmp_path: Path) -> None:
+    findings = made_findings()
+    place = primary_place(findings)
+    arm = Cell("post", place.depth, place.width, 1.0)
+    for untuned, words in (((arm,), "the tuning there is not"), ((), "")):
+        analysis = Analysis(replace(findings, untuned=untuned))
+        assert words in interim(analysis, Texts("en"))
+        assert bool(interim(analysis, Texts("en"))) == bool(untuned)
+
+
 @pytest.mark.parametrize(
     "search",
     [
@@ -163,3 +210,28 @@ def test_a_study_that_has_just_begun_shows_its_plan(tmp_path: Path, kind: str) -
     assert not judged(findings)
     assert len(findings.untuned) == 2
     assert size_of(judge(findings).wanted) == [("pre", "resdual")]
+
+
+def test_of_a_model_that_cannot_run_nothing_is_judged(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    spec, study = studies.study_of(path)
+    for task in make_plan(spec, {}).tasks.values():
+        if task.arm == "resdual":
+            study.write(studies.record(task, {}, "crashed"))
+    findings = collect(*studies.study_of(path))
+    assert not judged(findings)
+    assert {note.key for note in findings.notes} == {"not_all_known"}
+
+
+def test_what_a_stage_may_call_off_has_not_begun_with_its_trunk(tmp_path: Path) -> None:
+    changes = {
+        "budgets": {"unit": "updates", "values": [20, 40]},
+        "stages": {"depth": {"stop_below": 0.5}},
+    }
+    path = write(tmp_path, **changes)
+    spec, study, _ = studies.done(path)
+    judged_first = [run for run in collect(spec, study).runs if run.role == "judging"]
+    assert {run.budget for run in judged_first} == {40}
+    (study.folder(judged_first[0].task) / "result.json").unlink()
+    begun = [run for run in collect(*studies.study_of(path)).runs if run.role == "judging"]
+    assert {run.budget for run in begun} == {40}

@@ -145,11 +145,9 @@ def decide(criteria: List[Criterion]) -> Decision:
 def missing_runs(findings: Findings, primary: Comparison) -> List[Wanted]:
     """The planned judging runs of the primary endpoint that neither failed nor have a score.
 
-    And the tuning of whatever arm at its size, since both arms' values may change with it.
+    And the tuning that may still change their values.
     """
-    bounds, place = findings.spec.criteria, primary_place(findings)
-    size = place.depth, place.width
-    untuned = tuple(one.arm for one in findings.untuned if (one.depth, one.width) == size)
+    bounds, untuned = findings.spec.criteria, untuned_arms(findings)
     wanted = [Wanted("tuning", ("quality", "reliability"), arms=untuned)] if untuned else []
     for arm, runs in ((bounds.candidate, primary.candidate), (bounds.baseline, primary.baseline)):
         done = {
@@ -160,6 +158,18 @@ def missing_runs(findings: Findings, primary: Comparison) -> List[Wanted]:
             seeds = tuple(sorted(planned - done))
             wanted.append(Wanted("runs", ("quality", "reliability"), arm, seeds))
     return wanted
+
+
+def untuned_arms(findings: Findings) -> Tuple[str, ...]:
+    """Arms whose tuning may still change the values of the two that are compared.
+
+    With a grid that grows, which it does for all, it is that of every arm at their size.
+    """
+    place, criteria, search = primary_place(findings), findings.spec.criteria, findings.spec.search
+    size = place.depth, place.width
+    arms = [one.arm for one in findings.untuned if (one.depth, one.width) == size]
+    own = (criteria.candidate, criteria.baseline)
+    return tuple(arm for arm in arms if search.can_grow or arm in own)
 
 
 def quality(primary: Comparison, margin: float, is_final: bool) -> Criterion:

@@ -187,7 +187,7 @@ def notes_of_untuned(spec: Spec, plan: Plan, records: Records) -> List[Note]:
     """Where arms are judged while others are still tuned."""
     judged = {
         (run.cell.depth, run.cell.width) for run in plan.runs
-        if run.role == "judging" and outcome(run, records) is not None
+        if run.role == "judging" and run.updates > 0 and outcome(run, records) is not None
     }  # fmt: skip
     arms: Dict[str, List[str]] = {}
     for cell in plan.untuned:

@@ -51,9 +51,10 @@ def best(
         cells = [cell for cell in cells if cell.arm in losses]
     values = {name: [number(one) for one in ones] for name, ones in search.values.items()}
     for _ in range(search.extend if search.method == "grid" else 0):
-        if needs != "any trial" and not is_complete(losses):
+        if needs == "all arms" and not is_complete(losses):
             break
-        chosen = [lowest(trials, ones) for ones in losses.values() if least(ones) < untrained]
+        tried = [ones for ones in losses.values() if needs == "any trial" or None not in ones]
+        chosen = [lowest(trials, ones) for ones in tried if least(ones) < untrained]
         wider = extended(values, chosen, fits)
         if wider == values:
             break

@@ -23,11 +23,14 @@ def plan_so_far(spec: Spec, records: Records) -> Plan:
     sure, early = early_plan(spec, records, "own trials"), early_plan(spec, records, "any trial")
     stages = spec.stages
     may_stop = any(one.stop_below is not None for one in (stages.depth, stages.curves))
-    likely = {} if may_stop else sure.rows
     shown = {
-        row: run for row, run in early.rows.items() if row in likely or has_begun(run, records)
-    }
-    plan.rows = {**plan.rows, **{row: run for row, run in shown.items() if row not in plan.rows}}
+        row: run for row, run in early.rows.items()
+        if (row in sure.rows and not (run.role == "judging" and may_stop))
+        or has_begun(run, records)
+    }  # fmt: skip
+    for row, run in shown.items():
+        if run.updates > 0 or run.role == "tuning":  # of a model that cannot run nothing is judged
+            plan.rows.setdefault(row, run)
     plan.tasks = {**plan.tasks, **early.tasks}
     plan.untrained = early.untrained
     plan.untuned = [
@@ -44,7 +47,8 @@ def early_plan(spec: Spec, records: Records, needs: Needs) -> Plan:
 
 
 def has_begun(run: PlannedRun, records: Records) -> bool:
-    return any(name in records for name in (*run.train, run.last))
+    """Whether a task that is this run's alone is done, or it failed; trunks are shared."""
+    return run.train[-1] in records or outcome(run, records) is not None
 
 
 def is_open(cell: Cell, plan: Plan, records: Records) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List
 
 from ..analysis.comparisons import has_failed, score
-from ..analysis.verdict import FAILURES, FLOOR, PAIRS, Criterion, is_on_floor
+from ..analysis.verdict import FAILURES, FLOOR, PAIRS, Criterion, is_on_floor, untuned_arms
 from . import changes, front_costs, risks
 from .analysis import Analysis
 from .formats import gain, level, limit, plain, share
@@ -62,8 +62,8 @@ def interim(analysis: Analysis, say: Texts) -> str:
     planned = {(run.cell.arm, run.seed) for run in runs}
     arms = (analysis.candidate, analysis.baseline)
     planned |= {(arm, seed) for arm in arms for seed in analysis.spec.seeds}
-    untuned = any(one.what == "tuning" for one in analysis.verdict.wanted)
-    return say("interim_tuning" if untuned else "interim", done=done, planned=len(planned))
+    key = "interim_tuning" if untuned_arms(analysis.findings) else "interim"
+    return say(key, done=done, planned=len(planned))
 
 
 def reason(analysis: Analysis, say: Texts) -> str:

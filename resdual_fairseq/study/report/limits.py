@@ -59,8 +59,8 @@ def tuning(analysis: Analysis, say: Texts) -> List[str]:
     lost = [f"{arm} {depth}" for arm, depth in untrained_places(analysis)]
     if lost:
         told = [say("limit_never_trained", cells=say.listed(lost))]
-        grows = search.method == "grid" and search.extend > 0
-        found.append(say.sentences([*told, *([say("limit_grid_grows")] if grows else [])]))
+        grows = [say("limit_grid_grows")] if search.can_grow else []
+        found.append(say.sentences([*told, *grows]))
     longest = analysis.budgets[-1]
     if (search.budget or longest) != longest:
         found.append(

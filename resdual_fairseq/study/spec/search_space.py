@@ -61,6 +61,11 @@ class Search(Part):
         2, description="how often a grid whose edge is best for some arm grows there, for all arms"
     )
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether what one arm finds may add trials for all."""
+        return self.method == "grid" and self.extend > 0
+
     @model_validator(mode="after")
     def agrees(self) -> "Search":
         used, other = ("values", "ranges") if self.method == "grid" else ("ranges", "values")
