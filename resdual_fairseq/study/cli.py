@@ -267,7 +267,11 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
     except ResDualError as error:
         say(f"how many of them belong to what this spec asks for is not known yet: {error}")
         return
-    more = ", others may once tuning has chosen their values" if waits and used < known else ""
+    more = (
+        ", others may once tuning has chosen their values"
+        if waits == "tuning" and used < known
+        else ""
+    )
     say(f"of {known} in all, {used} belong to what this spec asks for so far{more}")
 
 

@@ -14,6 +14,7 @@ from resdual_fairseq.study.analysis.comparisons import primary_place
 from resdual_fairseq.study.analysis.table import Cell, Findings, Run
 from resdual_fairseq.study.analysis.verdict import Wanted, judge
 from resdual_fairseq.study.engine.attempt import Attempt
+from resdual_fairseq.study.engine.outcomes import Ending
 from resdual_fairseq.study.planning.findings import collect
 from resdual_fairseq.study.planning.todo import make_plan, wanted
 from resdual_fairseq.study.report.analysis import Analysis
@@ -221,6 +222,29 @@ def test_of_a_model_that_cannot_run_nothing_is_judged(tmp_path: Path) -> None:
     findings = collect(*studies.study_of(path))
     assert not judged(findings)
     assert {note.key for note in findings.notes} == {"not_all_known"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depths": [2, 3]}, {"arms": ARMS, "search": {**SEARCH, "extend": 0}}]
+)
+def test_a_verdict_on_a_model_that_cannot_run_stays(
+    tmp_path: Path, changes: Dict[str, Any]
+) -> None:
+    def calibrate(attempt: Attempt) -> studies.Found:
+        found = studies.calibrate(attempt)
+        return (Ending("diverged"), {}) if attempt.task.arm == "resdual" else found
+
+    own = {"search": changes.get("search", SEARCH)}
+    studies.work(write(tmp_path, **own), train=train, calibrate=calibrate)
+    before = judge(found_by(tmp_path, **own))
+    assert before.decision == "do not adopt"
+    if "arms" in changes:
+        path = write(tmp_path, **changes)
+        spec, study = studies.study_of(path)
+        for task in make_plan(spec, study.records()).tasks.values():
+            if task.arm == "post":
+                study.write(studies.record(task, studies.calibrate(Attempt)[1]))  # type: ignore
+    assert judge(found_by(tmp_path, **changes)) == before
 
 
 def test_what_a_stage_may_call_off_has_not_begun_with_its_trunk(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 from ..analysis.table import Cell
 from ..spec.keys import Spec
 from ..work import data
@@ -28,8 +30,10 @@ def plan_so_far(spec: Spec, records: Records) -> Plan:
         if (row in sure.rows and not (run.role == "judging" and may_stop))
         or has_begun(run, records)
     }  # fmt: skip
+    others = {beside(run) for run in shown.values() if run.updates > 0 and has_begun(run, records)}
     for row, run in shown.items():
-        if run.updates > 0 or run.role == "tuning":  # of a model that cannot run nothing is judged
+        # A model that cannot run is judged where another one is.
+        if run.updates > 0 or run.role == "tuning" or beside(run) in others:
             plan.rows.setdefault(row, run)
     plan.tasks = {**plan.tasks, **early.tasks}
     plan.untrained = early.untrained
@@ -44,6 +48,11 @@ def plan_so_far(spec: Spec, records: Records) -> Plan:
 def early_plan(spec: Spec, records: Records, needs: Needs) -> Plan:
     inputs, user_dirs = data.input_checksums(spec), data.user_dirs(spec)
     return Planner(spec, records, inputs, user_dirs, needs).expand()
+
+
+def beside(run: PlannedRun) -> Tuple[Any, ...]:
+    """What runs of all arms share that are compared."""
+    return run.cell._replace(arm=""), run.role, run.seed, run.budget
 
 
 def has_begun(run: PlannedRun, records: Records) -> bool:
