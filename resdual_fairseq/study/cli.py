@@ -269,7 +269,7 @@ def import_records(options: argparse.Namespace, spec: Spec, study: StudyFolder) 
         return
     more = (
         ", others may once tuning has chosen their values"
-        if waits == "tuning" and used < known
+        if waits in ("calibration", "tuning") and used < known
         else ""
     )
     say(f"of {known} in all, {used} belong to what this spec asks for so far{more}")
