@@ -2,8 +2,8 @@
 
 The report can be made at any time, and each look at an unfinished study is one more chance to be
 wrong. So quality and reliability stay undecided until every planned judging run of the primary
-endpoint is done, and the tuning of every arm there; what is there before is shown, and decides
-nothing.
+endpoint is done, and all tuning that may still change its values; what is there before is shown,
+and decides nothing.
 """
 
 import math
@@ -74,7 +74,7 @@ class Wanted:
     """What would help to decide.
 
     Attributes:
-        what: ``tuning``: that of ``arms``, with which the grid may grow for all; ``runs``: planned
+        what: ``tuning``: that of ``arms``, which may change the values judged; ``runs``: planned
             judging runs of ``arm`` with these ``seeds``; ``seeds``: ``count``
             further seeds of each arm (None where no variance is known to tell from);
             ``training``: larger budgets; ``speeds``: those of which budgets were made, measured
@@ -102,8 +102,8 @@ class Verdict:
 
     Attributes:
         primary: the comparison at the primary endpoint, with its runs and intervals.
-        is_interim: whether planned judging runs of the primary endpoint, or the tuning of an arm
-            at its size, are not done.
+        is_interim: whether planned judging runs of the primary endpoint, or tuning that may change
+            its values, are not done.
     """
 
     decision: Decision

@@ -42,7 +42,7 @@ def wanted_sentence(one: Wanted, analysis: Analysis, say: Texts) -> str:
     """What the verdict asks for, as a sentence."""
     names = say.listed([say("criterion_" + name) for name in one.criteria])
     if one.what == "tuning":
-        return say("wanted_tuning", arms=say.listed(one.arms), n=len(one.arms))
+        return say("wanted_tuning", arms=say.listed(one.arms))
     if one.what == "runs":
         return say("wanted_runs", arm=one.arm, n=len(one.seeds), seeds=say.listed(one.seeds))
     if one.what == "limits" and not any(AT_LIMIT in detail for detail in details(analysis)):
