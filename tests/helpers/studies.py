@@ -11,6 +11,7 @@ import torch
 import yaml
 from fairseq.data import indexed_dataset
 
+from resdual_fairseq.files import write_whole
 from resdual_fairseq.study import worker
 from resdual_fairseq.study.engine.attempt import Attempt
 from resdual_fairseq.study.engine.outcomes import Ending
@@ -82,7 +83,7 @@ def train(attempt: Attempt, pause: float = 0.0) -> Found:
     """
     own, target = attempt.run / "checkpoint_last.pt", attempt.task.inputs["updates"]
     if not own.exists() and "parent" in attempt.task.needs:
-        own.write_text(attempt.output("parent").read_text())
+        write_whole(own, attempt.output("parent").read_text())
     time.sleep(20 * pause)
     state = json.loads(own.read_text()) if own.exists() else {"updates": 0, "sum": 0.0}
     rate = float(attempt.task.arguments[attempt.task.arguments.index("--lr") + 1])
@@ -90,9 +91,7 @@ def train(attempt: Attempt, pause: float = 0.0) -> Found:
         state = {"updates": state["updates"] + 1, "sum": state["sum"] * 0.9 + rate}
         if pause or state["updates"] == target:
             time.sleep(pause)
-            unfinished = own.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(state))
-            unfinished.replace(own)
+            write_whole(own, json.dumps(state))
     found = {"valid_loss": state["sum"], "valid": [[target, state["sum"]]], "updates": target}
     return Ending("completed"), {**found, "seconds_in_all": 1.0}
 
