@@ -105,7 +105,7 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
         table.caption = (
             f"judging runs (seeds {' '.join(map(str, spec.seeds))}; "
             f"{', '.join(f'{one:g}' for one in spec.budgets.values)} {unit_name(spec)}) follow "
-            "once tuning has chosen their values"
+            f"once {plan.open} is done"
         )
     return table
 
