@@ -45,12 +45,20 @@ def test_what_was_changed_or_is_no_longer_used_is_said(tmp_path: Path) -> None:
         ),
         Change("2026-01-03T03:04:05+00:00", 4, ("threads: 2 -> 4",)),
         Change("2026-01-01T03:04:05+00:00", 0, ("seeds: [11] -> [11, 12]",)),
+        Change(
+            "2026-01-04T03:04:05+00:00",
+            8,
+            ("search.values.lr: [1.0] -> [2.0]", "arms.other.options: --a -> --b"),
+        ),
+        Change("2026-01-05T03:04:05+00:00", 8, (f"arms.{CANDIDATE}: --a -> --b",)),
     )
     findings = replace(made_findings(), changes=changes, unused_seconds=7200.0)
     told = words_of(page(findings, tmp_path))
     assert "On 2026-01-02, with 4 models tested, the spec was changed in what decides" in told
     assert "(criteria.metric: bleu -> chrf)" in told
     assert "threads" not in told and "2026-01-03" not in told and "2026-01-01" not in told
+    assert "(search.values.lr: [1.0] -> [2.0])" in told
+    assert f"(arms.{CANDIDATE}: --a -> --b)" in told
     assert told.count("holds 2 hours of training and test that this spec does not ask for") == 2
 
 

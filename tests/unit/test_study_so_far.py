@@ -132,7 +132,9 @@ def test_a_new_arm_that_makes_no_grid_grow_yet_hides_nothing(tmp_path: Path) -> 
     assert tried == {0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008}
 
 
-@pytest.mark.parametrize("search", [{**SEARCH, "extend": 0}, SOBOL])
+@pytest.mark.parametrize(
+    "search", [{**SEARCH, "extend": 0}, {"values": {"lr": [0.001]}, "extend": 2}, SOBOL]
+)
 def test_no_verdict_waits_for_an_arm_that_cannot_change_it(
     tmp_path: Path, search: Dict[str, Any]
 ) -> None:
@@ -141,6 +143,7 @@ def test_no_verdict_waits_for_an_arm_that_cannot_change_it(
     studies.planned(write(tmp_path, search=search, arms=ARMS))
     findings = found_by(tmp_path, search=search, arms=ARMS)
     assert {cell.arm for cell in findings.untuned} == {"post"}
+    assert "untuned_apart" in {note.key for note in findings.notes}
     assert judge(findings) == before
 
 

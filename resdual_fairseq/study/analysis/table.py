@@ -126,8 +126,9 @@ class Note:
     """What else a reader has to know, by the key of its text and with what stands in it."""
 
     key: Literal[
-        "stopped", "not_all_known", "untuned", "busy", "speed_busy", "speed_hosts", "cost_failed"
-    ]
+        "stopped", "not_all_known", "untuned", "untuned_apart", "busy", "speed_busy",
+        "speed_hosts", "cost_failed",
+    ]  # fmt: skip
     values: Dict[str, str] = field(default_factory=dict)
 
 

@@ -195,7 +195,11 @@ def notes_of_untuned(spec: Spec, plan: Plan, records: Records) -> List[Note]:
             size = f"{depth_name(cell.depth, spec.task)} x {cell.width}"
             arms.setdefault(size, []).append(cell.arm)
     return [
-        Note("untuned", {"size": size, "arms": ", ".join(names)}) for size, names in arms.items()
+        Note(
+            "untuned" if spec.search.can_grow else "untuned_apart",
+            {"size": size, "arms": ", ".join(names)},
+        )
+        for size, names in arms.items()
     ]
 
 

@@ -104,8 +104,8 @@ def runs_table(spec: Spec, study: StudyFolder) -> Table:
     if plan.open:
         table.caption = (
             f"judging runs (seeds {' '.join(map(str, spec.seeds))}; "
-            f"{', '.join(f'{one:g}' for one in spec.budgets.values)} {unit_name(spec)}) follow "
-            f"once {plan.open} is done"
+            f"{', '.join(f'{one:g}' for one in spec.budgets.values)} {unit_name(spec)}) "
+            f"{'may follow' if plan.waits_for_stage else 'follow'} once {plan.open} is done"
         )
     return table
 

@@ -10,7 +10,7 @@ from ..analysis.table import Cell
 from ..engine.tasks import digest
 from ..spec.option_lines import is_share, number
 from ..spec.parts import Value
-from ..spec.search_space import Range, Search, Values, clean
+from ..spec.search_space import Range, Search, Values, clean, has_edges
 
 Loss = Callable[[Cell, Values], Optional[float]]
 Fits = Callable[[Values], bool]
@@ -102,16 +102,13 @@ def grid(values: Dict[str, List[Value]]) -> List[Values]:
 def extended(
     values: Dict[str, List[Value]], chosen: List[Values], fits: Fits
 ) -> Dict[str, List[Value]]:
-    """The grid, grown by one value at each edge that is best for some arm.
-
-    Options of one value or of words have no edge.
-    """
+    """The grid, grown by one value at each edge that is best for some arm."""
     grown = {}
     for name, ones in values.items():
-        numbers = sorted(one for one in ones if isinstance(one, (int, float)))
-        if len(numbers) < 2 or len(numbers) < len(ones):
+        if not has_edges(ones):
             grown[name] = ones
             continue
+        numbers = sorted(one for one in ones if isinstance(one, (int, float)))
         best_ones = [one[name] for one in chosen]
         low, high = (
             [one for one in beyond(name, edge, inner) if edge in best_ones and fits({name: one})]

@@ -15,9 +15,9 @@ from .texts import Texts
 
 DECIDING = (
     *("criteria.", "seeds:", "budgets.", "decoding.", "stages.", "widths:", "data.reference:"),
-    "comet.",
+    *("comet.", "training:", "search."),
 )
-"""Keys of the spec that say what decides, and by which runs."""
+"""Keys of the spec that say what decides, by which runs and at which values."""
 FEW_SEEDS = 5
 """Below this many pairs, the report says what the interval rests on."""
 
@@ -40,8 +40,11 @@ def sentences(analysis: Analysis, say: Texts) -> List[str]:
 def changed(analysis: Analysis, say: Texts) -> List[str]:
     """What decides was changed when scores could already be seen: the stated error is too low."""
     found = []
+    own = tuple(
+        f"arms.{arm}{end}" for arm in (analysis.candidate, analysis.baseline) for end in ".:"
+    )
     for change in analysis.findings.changes:
-        keys = [key for key in change.keys if key.startswith(DECIDING)]
+        keys = [key for key in change.keys if key.startswith((*DECIDING, *own))]
         if keys and change.scored:
             words = {"day": change.when[:10], "keys": say.listed(keys)}
             found.append(say("risk_changed", n=change.scored, **words))

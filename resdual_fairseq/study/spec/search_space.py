@@ -64,7 +64,8 @@ class Search(Part):
     @property
     def can_grow(self) -> bool:
         """Whether what one arm finds may add trials for all."""
-        return self.method == "grid" and self.extend > 0
+        grows = self.method == "grid" and self.extend > 0
+        return grows and any(has_edges(values) for values in self.values.values())
 
     @model_validator(mode="after")
     def agrees(self) -> "Search":
@@ -112,3 +113,8 @@ def of_short_runs(search: Search) -> Values:
     """
     values = first(search)
     return {**values, "lr": MILD_RATE} if "lr" in values else values
+
+
+def has_edges(values: List[Value]) -> bool:
+    """Whether a grid of them can grow: values of words, and a single one, have no edge."""
+    return len(values) > 1 and all(isinstance(number(one), (int, float)) for one in values)
