@@ -92,10 +92,10 @@ def draw(axis: Any, analysis: Analysis, say: Texts, places: Sequence[Place]) -> 
         for x, place in enumerate(places):
             scores = analysis.scores(arm, place)
             means.append(float(np.mean(scores)) if scores else np.nan)
-            runs = analysis.runs(arm, place)
-            failed = sum(map(has_failed, runs))
+            done = [run for run in analysis.runs(arm, place) if run.outcome is not None]
+            failed = sum(map(has_failed, done))
             if failed:
-                failures[x + shift, arm] = f"{failed}/{len(runs)}"
+                failures[x + shift, arm] = f"{failed}/{len(done)}"
             if scores:
                 points(axis, x + shift, scores, style[arm], analysis.spec.criteria.level)
         xs = np.arange(len(places)) + shift
