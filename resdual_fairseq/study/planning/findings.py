@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 from .. import lock
 from ..analysis.table import Cell, Findings, Note, Run, Spent
 from ..engine.attempts import run_folder
-from ..engine.tasks import Record, StudyFolder
+from ..engine.tasks import Record, StudyFolder, Task
 from ..measuring import costs
 from ..spec.keys import Spec
 from ..spec.parts import depth_name
@@ -39,7 +39,7 @@ def collect(spec: Spec, study: StudyFolder) -> Findings:
         costs=[cost for one in measured for cost in costs.costs_of(one)],
         untrained_loss=plan.untrained,
         environment=environment(used),
-        spent=spent(plan, records),
+        spent=spent(spec, plan, records),
         unused_seconds=0.0 if plan.open else unused(plan, study.records()),
         changes=lock.history(spec, study),
         sources=lines(test_text(spec, study, plan, "source")),
@@ -137,26 +137,29 @@ def environment(used: List[Record]) -> Dict[str, str]:
     }  # fmt: skip
 
 
-def spent(plan: Plan, records: Records) -> Dict[str, Spent]:
+def spent(spec: Spec, plan: Plan, records: Records) -> Dict[str, Spent]:
     """Seconds by arm; of a machine that was killed with its work, what was written down."""
-    judging: Set[str] = set()
     lost: Set[str] = set()
     kept: Set[str] = set()
     for run in plan.runs:
-        names = {*run.train, run.last}
-        judging |= names if run.role == "judging" else set()
-        (lost if failed(outcome(run, records)) else kept).update(names)
+        (lost if failed(outcome(run, records)) else kept).update((*run.train, run.last))
     found: Dict[str, Spent] = {}
     for name, task in plan.tasks.items():
         if task.kind in TRAINING_AND_TEST and name in records:
             seconds = float(records[name].get("seconds", 0.0))
             before = found.get(task.arm, Spent())
-            part = "judging" if name in judging else "tuning"
+            part = "tuning" if is_of_tuning(spec, task) else "judging"
             after = before._replace(**{part: getattr(before, part) + seconds})
             if name in lost - kept:
                 after = after._replace(failed=after.failed + seconds)
             found[task.arm] = after
     return found
+
+
+def is_of_tuning(spec: Spec, task: Task) -> bool:
+    """By its seed, which is never one of judging: a trunk may have no run in the table yet."""
+    words = task.arguments
+    return task.kind == "train" and int(words[words.index("--seed") + 1]) in spec.search.seeds
 
 
 def unused(plan: Plan, records: Records) -> float:
