@@ -1,10 +1,11 @@
 """Weights of 8 bits: how a matrix is rounded to them, and checkpoints that hold them.
 
 A matrix is kept as ``qweight``, whole numbers from -127 to 127, and one scale for each of its rows
-(each output of a projection, each symbol of an embedding); vectors stay as they are. A model that
-loads such a checkpoint has the rounded weights in float32, hence works everywhere, and its searches
-on the CPU compute in 8 bits where the compiled library does (native/). Its own ``state_dict`` has
-floats.
+(each output of a projection, each symbol of an embedding). Vectors stay as they are, and so do
+matrices that residual connections learn: they are small, and errors in them add up along a stack. A
+model that loads such a checkpoint has the rounded weights in float32, hence works everywhere, and
+its searches on the CPU compute in 8 bits where the compiled library does (native/). Its own
+``state_dict`` has floats.
 """
 
 from typing import Any, Dict, List, Tuple
@@ -34,6 +35,11 @@ def is_encoded(state: Dict[str, Tensor]) -> bool:
     return any(name.endswith(QWEIGHT) for name in state)
 
 
+def is_projection_or_table(name: str, weight: Tensor) -> bool:
+    """Whether a parameter is what 8 bits are for; matrices of connections have other names."""
+    return name.endswith(".weight") and weight.dim() == 2 and weight.is_floating_point()
+
+
 def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """A state dict with its matrices as qweight and scales; of equal ones there is one.
 
@@ -42,7 +48,7 @@ def encoded_state(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
     state: Dict[str, Tensor] = {}
     made: Dict[torch.Size, List[Tuple[Tensor, Tensor]]] = {}
     for name, weight in weights.items():
-        if weight.dim() == 2 and weight.is_floating_point():
+        if is_projection_or_table(name, weight):
             found = quantize_rows(weight)
             others = made.setdefault(weight.shape, [])
             known = next((other for other in others if all(map(torch.equal, found, other))), None)

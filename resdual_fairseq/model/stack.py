@@ -13,7 +13,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..residual import Place, Residual, ResidualOptions
+from ..residual import Place, PreLN, Residual, ResidualOptions
 from ..schemes import build_residual
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,9 @@ def residual_options(cfg: TransformerConfig, final_norm: bool = True) -> Residua
         variant=cfg.residual_variant,
         scale=cfg.residual_scale,
         alpha=cfg.residual_alpha,
-        gain=cfg.residual_gain,
+        gain=None if cfg.residual_gain is None else float(cfg.residual_gain),
         streams=cfg.residual_streams,
-        post_fraction=cfg.residual_post_fraction,
+        post_fraction=float(cfg.residual_post_fraction),
         final_norm=final_norm,
         fp32=cfg.residual_fp32,
     )
@@ -100,7 +100,7 @@ def fill_closing_norm(state_dict: Dict[str, Tensor], name: str, norm: Residual) 
     Pre-LN is left to fairseq, which drops the closing norm of stacks older than format version 3.
     The whole model's state dict is changed in place; ``name`` is the stack's prefix.
     """
-    if norm.norms_blocks_input or not isinstance(norm.weight, Tensor):
+    if type(norm) is PreLN or not isinstance(norm.weight, Tensor):
         return
     key = f"{name}.layer_norm"
     if f"{key}.weight" not in state_dict:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..residual import Place, PostLN, ResidualOptions, Streams
-from .initial_weights import init_as_older_fairseq
+from .initial_weights import QKV_GAIN, init_xavier
 
 
 def initial_omega(change: str, blocks: int) -> float:
@@ -25,7 +25,8 @@ class Admin(PostLN):
     With ``-fixed`` omega is a constant.
 
     Liu et al. 2020 (arXiv 2004.08249, 2008.07772), in the form of the authors' package admin-torch,
-    which needs no profiling pass. Initial weights are those of the fairseq it was written for.
+    which needs no profiling pass. Initial weights are those of the fairseq it was written for:
+    Xavier-uniform with biases of 0, queries, keys and values of one width drawn as one matrix.
     """
 
     title = "Admin"
@@ -41,7 +42,10 @@ class Admin(PostLN):
             self.omega = nn.Parameter(torch.full((embed_dim,), self.fixed_omega))
 
     def initialize(self, weights: Sequence[nn.Linear]) -> None:
-        init_as_older_fairseq(weights)
+        is_attention = len(weights) == 4
+        widths = {projection.in_features for projection in weights[:-1]}
+        init_xavier(weights[:-1], QKV_GAIN if is_attention and len(widths) == 1 else 1.0)
+        init_xavier(weights[-1:])
 
     def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         if self.omega is not None:

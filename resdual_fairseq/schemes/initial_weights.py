@@ -15,19 +15,3 @@ def init_xavier(projections: Sequence[nn.Linear], gain: float = 1.0) -> None:
         nn.init.xavier_uniform_(projection.weight, gain)
         if projection.bias is not None:
             nn.init.zeros_(projection.bias)
-
-
-def init_as_older_fairseq(projections: Sequence[nn.Linear], gain: float = 1.0) -> None:
-    """As the fairseq that several schemes were written for: :func:`init_xavier` everywhere.
-
-    Queries, keys and values of one width are drawn as one matrix there, those of unlike widths are
-    not. Today's leaves fc1 and fc2, and the biases of queries, keys and values, at torch's own.
-
-    Args:
-        projections: of one block: queries, keys, values and output, or fc1 and fc2.
-        gain: times all of them.
-    """
-    is_attention = len(projections) == 4
-    widths = {one.in_features for one in projections[:-1]}
-    init_xavier(projections[:-1], gain * QKV_GAIN if is_attention and len(widths) == 1 else gain)
-    init_xavier(projections[-1:], gain)

@@ -19,7 +19,7 @@ class LNScale(PreLN):
 
     def __init__(self, options: ResidualOptions, embed_dim: int, place: Place) -> None:
         super().__init__(options, embed_dim, place)
-        self.factor = 1.0 if place.around_stack else place.layer**-0.5
+        self.factor = place.layer**-0.5
 
     def block_input(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         return self.narrowed(self(x)) * self.factor

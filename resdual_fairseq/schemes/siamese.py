@@ -50,12 +50,13 @@ class SiameseNorm(Residual):
     def block_input(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
         assert d is not None
         z = (x + self.dual_norm(d)).to(x.dtype)
-        return z if self.input_norm is None else self.input_norm(z)
+        if self.is_bare:
+            return z
+        return self(z) if self.input_norm is None else self.input_norm(z)
 
     def add_output(self, x: Tensor, d: Optional[Tensor], f: Tensor) -> Streams:
         assert d is not None
         return self(x + self.output_gain * f), d + f
 
     def stack_output(self, x: Tensor, d: Optional[Tensor]) -> Tensor:
-        z = self.block_input(x, d)
-        return z if self.is_bare else self(z)
+        return self.block_input(x, d)

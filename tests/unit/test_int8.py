@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from helpers.models import build, stirred
+from helpers.models import build, stir, stirred
 
-from resdual_fairseq.checkpoints.int8 import decoded, encoded_state, quantize_rows
+from resdual_fairseq.checkpoints.int8 import QWEIGHT, decoded, encoded_state, quantize_rows
 from resdual_fairseq.errors import ResDualError
+from resdual_fairseq.model.blocks import blocks_of
+from resdual_fairseq.residual import Residual
 
 MATRIX = "decoder.layers.0.fc1.weight"
 
@@ -27,6 +29,20 @@ def test_one_stack_alone() -> None:
     model = build()
     model.load_state_dict(coded, strict=False)
     assert model.encoder.int8 and not model.decoder.int8
+
+
+@pytest.mark.parametrize("kind", ["hyper", "mhc", "dlcl", "admin"])
+def test_what_connections_learn_is_not_rounded(kind: str) -> None:
+    model = stir(build(residual=kind)).float()
+    state = encoded_state(model.state_dict())
+    learned = {
+        f"{name}.{parameter}"
+        for name, module in model.named_modules()
+        if isinstance(module, Residual)
+        for parameter, _ in module.named_parameters()
+    }
+    assert len(learned) > 2 * len(blocks_of(model)) and learned <= set(state)
+    assert f"{MATRIX}{QWEIGHT}" in state
 
 
 def test_a_matrix_that_is_missing_is_named() -> None:

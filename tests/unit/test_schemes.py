@@ -95,6 +95,40 @@ def test_initial_weights_are_absolute(kind: str, variant: Any) -> None:
         assert not projection.bias.any()
 
 
+@pytest.mark.parametrize(
+    ("kind", "gain"), [("deepnorm", (8 * 3) ** -0.25), ("tfixup", (6 * 3) ** -0.25)]
+)
+def test_initial_weights_of_a_stack_alone(kind: str, gain: float) -> None:
+    sizes = {f"decoder_{name}_dim": 128 for name in ("embed", "input", "output")}
+    model = build_lm(residual=kind, decoder_layers=3, decoder_ffn_embed_dim=256, **sizes)
+    for _, name, projection in projections(model):
+        expected = math.sqrt(2 / sum(projection.weight.shape))
+        expected *= 1 if name in ("q_proj", "k_proj") else gain
+        assert projection.weight.std().item() == pytest.approx(expected, rel=0.02)
+        assert not projection.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("variant", "omega"),
+    [("log", lambda n: (n + 1) / math.log(n + 1) - 1), ("flat", float), ("linear", lambda n: 1.0)],
+)
+def test_omega_of_admin_starts_from_the_closed_form(variant: str, omega: Any) -> None:
+    model = build(residual="admin", residual_variant=variant, encoder_layers=4, decoder_layers=2)
+    for block in blocks_of(model):
+        blocks = 8 if block.stack == "encoder" else 6
+        start = block.connection.omega
+        torch.testing.assert_close(start, torch.full_like(start, omega(blocks) ** 0.5))
+
+
+def test_mhc_starts_with_xavier_weights_and_streams_mixed_alike() -> None:
+    model = build(residual="mhc", encoder_embed_dim=128)
+    for block in blocks_of(model):
+        phi = block.connection.phi
+        assert phi.shape == (24, 4 * 128)
+        assert phi.std().item() == pytest.approx(math.sqrt(2 / sum(phi.shape)), rel=0.03)
+        assert not block.connection.b.any()
+
+
 @pytest.mark.parametrize("variant", ["scaled", "unscaled"])
 def test_b2t_multiplies_what_is_there(variant: str) -> None:
     post, model = build(residual="post"), build(residual="b2t", residual_variant=variant)
@@ -117,6 +151,13 @@ def test_a_gain_of_mhc_is_where_a_starts() -> None:
         model = build(residual="mhc", residual_gain=gain)
         scales = [w for name, w in model.named_parameters() if name.endswith(".a")]
         assert scales and all(one.tolist() == pytest.approx([start] * 3) for one in scales)
+
+
+def test_numbers_of_a_config_may_be_text() -> None:
+    """As hydra takes quoted ones."""
+    assert build(residual="rezero", residual_gain="0.5").decoder.layers[0].final_layer_norm.a == 0.5
+    layers = build(residual="mix", residual_post_fraction="0.5").encoder.layers
+    assert [layer.final_layer_norm.is_pre for layer in layers] == [False, True]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -380,6 +421,17 @@ def test_diagnostics_of_a_checkpoint(case: str) -> None:
         assert math.isfinite(value)
         if quantity == "output_bound":
             assert found[stack, block, "output_size"] <= value
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", ["lnscale", "siamese", "siamese bare", "siamese paper-scale"])
+def test_the_end_of_a_stack_is_read_as_its_blocks_read(case: str) -> None:
+    """The probe compares the two, so the change of the last block is not one of the reading."""
+    around_stack = build(**options_of(case)).eval().encoder.layer_norm
+    options = ResidualOptions(kind=CASES[case][0], variant=around_stack.variant or None)
+    next_block = build_residual(options, 8, Place(5, 8, 3, 4, "ffn")).double()
+    x, d = torch.randn(5, 3, 8).double(), torch.randn(5, 3, 8).double()
+    assert_close(around_stack.block_input(x, d), next_block.block_input(x, d))
 
 
 def test_diagnostics_tell_what_a_checkpoints_connections_learned() -> None:

@@ -103,6 +103,16 @@ def test_old_post_ln_weights_without_versions_load_into_resdual() -> None:
     assert torch.isfinite(forward(model, sample())).all()
 
 
+@pytest.mark.parametrize("kind", ["sandwich", "layerscale", "lnscale", "hyper", "mhc"])
+def test_relatives_of_pre_ln_keep_their_closing_norm(kind: str) -> None:
+    """fairseq drops it of a stack of blocks with norms before them, where a file has no version."""
+    old = {name: w for name, w in weights_of_host("pre").items() if name not in CLOSING}
+    model = build(residual=kind).eval()
+    model.load_state_dict(without_versions(old), strict=False)
+    assert model.encoder.layer_norm.weight.eq(1).all()
+    assert torch.isfinite(forward(model, sample())).all()
+
+
 def old_weights_in_both(kind: str, **options: Any) -> Tuple[nn.Module, nn.Module]:
     """This model and fairseq's after loading what was saved before closing norms existed."""
     old = without_versions(weights_of_host(kind, **options))
