@@ -42,7 +42,7 @@ QUANTITIES = {
     "gradient": "gradient norm of block k's weights",
     "input_change": "change of block inputs",
 }
-COLUMNS = 6
+COLUMNS = 5
 Points = dict[Curve, list[Point]]
 
 
